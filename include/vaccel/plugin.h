@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * <vaccel/plugin.h>: what a plugin, a shared object that implements operations, declares. Plugins see no other vAccel
+ * header but <vaccel/ops.h>.
+ *
+ * Life of a plugin: load() -> config() per key of its section in the configuration -> ready() -> [open() per session
+ * that uses it -> its ops, many times -> close()] -> unload(). All but the ops are called from one thread at a time.
+ * Any callback may be NULL except that there is at least one op.
+ *
+ * The one exported symbol is what VACCEL_PLUGIN() defines. Callbacks return 0 or a negative errno and explain a failure
+ * with vaccel_plugin_error(). A plugin never writes to standard output and never exits.
+ */
+#ifndef VACCEL_PLUGIN_H
+#define VACCEL_PLUGIN_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <vaccel/ops.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define VACCEL_PLUGIN_ABI 1
+
+/** How many ops may run at once. The loader enforces it. */
+enum vaccel_plugin_threads {
+	VACCEL_THREADS_ONE = 1,		/* one op at a time in the whole plugin */
+	VACCEL_THREADS_PER_SESSION = 2, /* one op at a time per session, sessions in parallel */
+	VACCEL_THREADS_ANY = 3,		/* no restriction */
+};
+
+/** Where a callback puts the sentence about its failure. Written with vaccel_plugin_error(). */
+struct vaccel_plugin_report {
+	char *text;
+	size_t len;
+};
+
+/** Memory of a request, plain and contiguous. IN memory is only read. Valid until the op returns. */
+struct vaccel_plugin_arg {
+	void *data;
+	size_t len;
+	uint32_t dir;	   /* 1 in, 2 out, 3 both */
+	uint32_t reserved;
+	uint64_t buffer;   /* not 0: names the registered buffer that data lies in, until buffer_gone() */
+	void *buffer_data; /* that buffer's first byte */
+	size_t buffer_len;
+};
+
+/** One operation to run. params: the op's struct of <vaccel/ops.h>, checked: sizes fit, enumerations are known. */
+struct vaccel_plugin_call {
+	size_t size;
+	uint32_t op;
+	uint32_t reserved;
+	const void *params;
+	size_t params_len;
+	const struct vaccel_plugin_arg *args;
+	size_t n_args;
+	void *session; /* what open() returned */
+	struct vaccel_plugin_report report;
+};
+
+/** Implementation of one op. */
+struct vaccel_op_impl {
+	uint32_t op;
+	uint32_t reserved;
+	int (*run)(const struct vaccel_plugin_call *call);
+};
+
+#define VACCEL_IMPL(op_, run_) { .op = VACCEL_OP_##op_, .run = (run_) }
+
+/** A key of the plugin's section in the configuration, for `vaccel plugin NAME` and for error messages. */
+struct vaccel_plugin_key {
+	const char *name;
+	const char *help; /* what it is, its values and default */
+};
+
+/** What a worker's sandbox must leave open for the plugin, beyond computing. */
+enum vaccel_plugin_need {
+	VACCEL_NEED_CACHE = 1 << 0,  /* a folder of its own to write to, see struct vaccel_plugin_host */
+	VACCEL_NEED_DEVICE = 1 << 1, /* device nodes of accelerators */
+	VACCEL_NEED_SPAWN = 1 << 2,  /* starts programs (a compiler's linker) until ready() has returned */
+};
+
+/** What the host tells the plugin. */
+struct vaccel_plugin_host {
+	size_t size;
+	const char *version;   /* of the engine */
+	const char *cache_dir; /* folder that the plugin may write to; NULL: none */
+	unsigned int threads;  /* CPU threads that one op should use; 0: the library's own choice */
+	void (*log)(int priority, const char *text); /* priorities of <syslog.h>; text without newline */
+};
+
+struct vaccel_plugin {
+	size_t size; /* of this struct   \                          */
+	uint32_t abi; /*                  > VACCEL_PLUGIN_HEADER    */
+	uint32_t call_size; /*           /                          */
+
+	const char *name;	 /* lower case, as in the configuration and the file name vaccel-NAME.so */
+	const char *version;
+	const char *description; /* one line */
+	uint32_t threads;	 /* enum vaccel_plugin_threads */
+	uint32_t needs;		 /* set of enum vaccel_plugin_need */
+	const struct vaccel_plugin_key *keys;
+	size_t n_keys;
+	const struct vaccel_op_impl *ops;
+	size_t n_ops;
+
+	int (*load)(const struct vaccel_plugin_host *host, struct vaccel_plugin_report *report);
+	int (*config)(const char *key, const char *value, struct vaccel_plugin_report *report);
+	int (*ready)(struct vaccel_plugin_report *report);
+	int (*open)(void **ret_session, struct vaccel_plugin_report *report);
+	void (*close)(void *session);
+	void (*unload)(void);
+
+	/* The hardware that serves, for people; valid until unload(). Called after ready(). Required. */
+	const char *(*hardware)(void);
+	/* The registered buffer goes away: forget what is cached about it. No op uses it any more. */
+	void (*buffer_gone)(uint64_t buffer);
+};
+
+#define VACCEL_PLUGIN_HEADER                                                                                           \
+	.size = sizeof(struct vaccel_plugin), .abi = VACCEL_PLUGIN_ABI, .call_size = sizeof(struct vaccel_plugin_call)
+
+/** The symbol that the loader looks for. */
+#define VACCEL_PLUGIN_SYMBOL "vaccel_plugin_entry"
+
+#define VACCEL_PLUGIN(plugin_)                                                                                         \
+	__attribute__((visibility("default"))) const struct vaccel_plugin *vaccel_plugin_entry(void);                  \
+	const struct vaccel_plugin *vaccel_plugin_entry(void)                                                          \
+	{                                                                                                              \
+		return &(plugin_);                                                                                     \
+	}
+
+#ifdef __cplusplus
+}
+#endif
+
+#include <stdarg.h>
+#include <stdio.h>
+
+/** Says why a callback fails and returns error, so that `return vaccel_plugin_error(...)` reads well. */
+__attribute__((format(printf, 3, 4))) static inline int
+vaccel_plugin_error(const struct vaccel_plugin_report *report, int error, const char *format, ...)
+{
+	va_list ap;
+
+	if (report && report->text && report->len) {
+		va_start(ap, format);
+		vsnprintf(report->text, report->len, format, ap);
+		va_end(ap);
+	}
+	return error;
+}
+
+#endif /* VACCEL_PLUGIN_H */

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * <vaccel/vaccel.h>: run operations on the host's accelerators.
+ *
+ * A context is a connection to where operations are served; a session is an open context of work there, which owns
+ * registered buffers; a request is one operation under way. Synchronous calls are submit and wait in one.
+ *
+ * Errors: functions return 0 (or a count) or a negative errno. vaccel_error() then gives a sentence that names object,
+ * action and cause. Outputs are untouched on failure. What the errnos mean everywhere:
+ *   -EINVAL a parameter is not valid         -ERANGE     an argument is smaller than the operation needs
+ *   -EOPNOTSUPP operation unknown or unserved -E2BIG      larger than a limit of the transport
+ *   -EBADF  session unknown                  -ESTALE     session or buffer no longer there (the daemon restarted)
+ *   -ENXIO  buffer unknown                   -EDQUOT     too many sessions, buffers or requests
+ *   -ETIMEDOUT deadline passed               -ECANCELED  cancelled
+ *   -EOWNERDEAD the host's worker died in it and it cannot be run again: outputs are undefined, the session lives on
+ *   -EIO    the host's plugin or hardware failed
+ *   -ENODEV, -ENOENT, -ECONNREFUSED, -EACCES  nothing to connect to, or no permission
+ *
+ * Threads: all functions may be called from any thread; one context, session or buffer may be used by many threads at
+ * once, but must not be freed while in use. After fork(), a child must open a context of its own.
+ */
+#ifndef VACCEL_VACCEL_H
+#define VACCEL_VACCEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <vaccel/ops.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Version of this header; vaccel_version() is that of the library. Since 0.1. */
+#define VACCEL_VERSION_MAJOR 0
+#define VACCEL_VERSION_MINOR 1
+#define VACCEL_VERSION_PATCH 0
+
+struct vaccel_context;
+struct vaccel_session;
+struct vaccel_buffer;
+struct vaccel_request;
+
+/** "MAJOR.MINOR.PATCH" of the library. The string is static. Since 0.1. */
+const char *vaccel_version(void);
+
+/**
+ * A sentence about the last failure in the calling thread: valid until its next vaccel call, "" if there was none.
+ * Since 0.1.
+ */
+const char *vaccel_error(void);
+
+/* ---- Context ---- */
+
+/**
+ * transport: where operations are served, as a URL:
+ *   "local:" or "local:CONFIG-FILE"   in this process
+ *   "virtio:/dev/vaccel0"             the guest driver's device
+ *   "shm:/run/vaccel/x.sock"          a daemon on this machine, through shared memory
+ * NULL: $VACCEL_TRANSPORT; if that is unset, the first /dev/vaccelN, then /run/vaccel/vaccel.sock, then "local:".
+ */
+struct vaccel_context_options {
+	size_t size; /* sizeof(struct vaccel_context_options) */
+	const char *transport;
+};
+
+/** Connects. options may be NULL. Free with vaccel_context_free(). Since 0.1. */
+int vaccel_context_new(const struct vaccel_context_options *options, struct vaccel_context **ret_context);
+
+/** Disconnects: waits for requests in flight, then closes what is still open. NULL is allowed. Since 0.1. */
+void vaccel_context_free(struct vaccel_context *context);
+
+/** What is at the other end. Strings live as long as the context. */
+struct vaccel_info {
+	size_t size;	       /* in: sizeof(struct vaccel_info) */
+	const char *transport; /* the URL in use */
+	const char *device;    /* the transport's words for its device */
+	const char *version;   /* of the daemon, or of the library for "local:" */
+	const char *host;      /* the machine that serves */
+	size_t n_ops;	       /* rows that vaccel_context_op() has */
+	uint64_t max_request_bytes;
+	uint64_t max_buffer_bytes;
+	uint32_t max_sessions;
+	uint32_t max_buffers;
+	uint32_t n_queues;
+};
+
+/** Asks the other end. Since 0.1. */
+int vaccel_context_info(struct vaccel_context *context, struct vaccel_info *ret_info);
+
+/** An operation and what serves it. Strings live as long as the context. */
+struct vaccel_op_info {
+	size_t size;	      /* in: sizeof(struct vaccel_op_info) */
+	uint32_t op;	      /* enum vaccel_op, or a number that a newer daemon knows */
+	const char *name;
+	const char *plugin;   /* "" when nothing serves it */
+	const char *hardware; /* as the plugin names it */
+};
+
+/** Row index of n_ops, of the last vaccel_context_info(). -ENOENT past the end. Since 0.1. */
+int vaccel_context_op(struct vaccel_context *context, size_t index, struct vaccel_op_info *ret_info);
+
+/* ---- Session ---- */
+
+/** Opens a session. Close with vaccel_session_close(). Since 0.1. */
+int vaccel_session_open(struct vaccel_context *context, struct vaccel_session **ret_session);
+
+/**
+ * Closes a session: waits for its requests in flight and frees the buffers that are still there. NULL is allowed.
+ * Returns 0, or what went wrong at the other end; the session is gone either way. Since 0.1.
+ */
+int vaccel_session_close(struct vaccel_session *session);
+
+/* ---- Buffers ---- */
+
+/**
+ * Allocates zeroed memory that the other end has mapped: an argument that lies inside it travels without a copy.
+ * len: bytes, not 0. Free with vaccel_buffer_free(), or with the session. Since 0.1.
+ */
+int vaccel_buffer_alloc(struct vaccel_session *session, size_t len, struct vaccel_buffer **ret_buffer);
+
+/** The memory: 4096-byte aligned. Since 0.1. */
+void *vaccel_buffer_data(const struct vaccel_buffer *buffer);
+
+/** Its size in bytes, as asked for. Since 0.1. */
+size_t vaccel_buffer_size(const struct vaccel_buffer *buffer);
+
+/** Frees. -EBUSY while a request uses it (nothing is freed then). NULL is allowed. Since 0.1. */
+int vaccel_buffer_free(struct vaccel_buffer *buffer);
+
+/* ---- Calls ---- */
+
+enum vaccel_dir {
+	VACCEL_IN = 1,	  /* the operation reads it */
+	VACCEL_OUT = 2,	  /* the operation writes it */
+	VACCEL_INOUT = 3, /* both */
+};
+
+/** Memory of the caller: any, or inside a registered buffer of the same session (found by its address). */
+struct vaccel_arg {
+	void *data; /* may be NULL when len is 0; an IN argument is only read */
+	size_t len; /* bytes */
+	uint32_t dir;
+	uint32_t reserved; /* 0 */
+};
+
+/** One operation, whatever it is. params and args are read during the call; what args point to, until completion. */
+struct vaccel_call {
+	size_t size; /* sizeof(struct vaccel_call) */
+	uint32_t op;
+	uint32_t deadline_ms; /* 0: none of its own */
+	const void *params;   /* the op's struct of <vaccel/ops.h>; NULL when it has none */
+	size_t params_len;
+	const struct vaccel_arg *args;
+	size_t n_args;
+	void *user_data; /* for vaccel_request_user_data() */
+};
+
+/** Runs and waits. Since 0.1. */
+int vaccel_run(struct vaccel_session *session, const struct vaccel_call *call);
+
+/** Starts. Free the request with vaccel_request_free(). Since 0.1. */
+int vaccel_submit(struct vaccel_session *session, const struct vaccel_call *call, struct vaccel_request **ret_request);
+
+/**
+ * Waits for one request: 0 or the operation's error. -ETIME: still running after timeout_ns (negative: no limit;
+ * 0: only looks). Since 0.1.
+ */
+int vaccel_request_wait(struct vaccel_request *request, int64_t timeout_ns);
+
+/** Asks for cancellation; the request completes all the same. -EBUSY: it is too late. Since 0.1. */
+int vaccel_request_cancel(struct vaccel_request *request);
+
+/** user_data of its call. Since 0.1. */
+void *vaccel_request_user_data(const struct vaccel_request *request);
+
+/** Frees; waits first if it is still running. NULL is allowed. Since 0.1. */
+void vaccel_request_free(struct vaccel_request *request);
+
+/**
+ * A descriptor for poll(2): readable while vaccel_context_next() has a request to give. Owned by the context; do not
+ * read or close it. Since 0.1.
+ */
+int vaccel_context_fd(struct vaccel_context *context);
+
+/**
+ * Takes a completed request that nobody took yet, oldest first; vaccel_request_wait() then tells its result at once.
+ * A request that was waited for with success is not given again. -EAGAIN: none. Since 0.1.
+ */
+int vaccel_context_next(struct vaccel_context *context, struct vaccel_request **ret_request);
+
+/* ---- The operations, synchronously ---- */
+
+/** VACCEL_OP_NOOP. Since 0.1. */
+int vaccel_noop(struct vaccel_session *session);
+
+/**
+ * C := alpha * op(A) * op(B) + beta * C in single precision; arguments as for cblas_sgemm(), shapes as for
+ * struct vaccel_gemm. -EINVAL for what BLAS would reject. Since 0.1.
+ */
+int vaccel_sgemm(struct vaccel_session *session, enum vaccel_order order, enum vaccel_transpose transa,
+		 enum vaccel_transpose transb, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
+		 const float *b, size_t ldb, float beta, float *c, size_t ldc);
+
+/** The same in double precision. Since 0.1. */
+int vaccel_dgemm(struct vaccel_session *session, enum vaccel_order order, enum vaccel_transpose transa,
+		 enum vaccel_transpose transb, size_t m, size_t n, size_t k, double alpha, const double *a, size_t lda,
+		 const double *b, size_t ldb, double beta, double *c, size_t ldc);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* VACCEL_VACCEL_H */
