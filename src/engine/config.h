@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The configuration file: limits, threads, plugins and the order in which they are asked for an op. Format: vaccel.conf(5).
+ * Read once at start (by libinih); afterwards constant, so that threads may share it.
+ */
+#ifndef VACCEL_ENGINE_CONFIG_H
+#define VACCEL_ENGINE_CONFIG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "util/error.h"
+
+#define CONFIG_MAX_PLUGINS 16
+#define CONFIG_MAX_KEYS	   32 /* per plugin */
+#define CONFIG_MAX_OPS	   256
+
+struct config_limits {
+	uint32_t sessions;	 /* open at once, of all connections */
+	uint32_t buffers;	 /* registered at once */
+	uint32_t requests;	 /* in flight, of one connection */
+	uint32_t connections;
+	uint64_t buffer_bytes;	 /* of one buffer */
+	uint64_t request_bytes;	 /* of all arguments of one request */
+	uint32_t max_extents;	 /* of one request */
+	uint32_t op_time_ms;	 /* longest time of one op; 0: no limit */
+};
+
+struct config_key {
+	char *name;
+	char *value;
+};
+
+struct config_plugin {
+	char *name;
+	char *path; /* NULL: search for vaccel-NAME.so */
+	struct config_key keys[CONFIG_MAX_KEYS];
+	size_t n_keys;
+};
+
+/* Which plugins to try for an op, in this order. */
+struct config_order {
+	char *op; /* name of the table, or "default" */
+	char *plugins[CONFIG_MAX_PLUGINS];
+	size_t n_plugins;
+};
+
+struct config {
+	char *path;	     /* of the file; NULL: built-in defaults */
+	uint32_t threads;    /* that run ops; 0: one per CPU */
+	uint32_t op_threads; /* CPU threads inside one op; 0: the plugin's own choice */
+	uint32_t queues;     /* request queues offered */
+	char *cache_dir;     /* NULL: ${XDG_CACHE_HOME:-~/.cache}/vaccel/plugins, or none */
+	struct config_limits limits;
+	struct config_plugin plugins[CONFIG_MAX_PLUGINS];
+	size_t n_plugins;
+	struct config_order orders[CONFIG_MAX_OPS];
+	size_t n_orders;
+};
+
+/*
+ * path: NULL reads the installed default file if there is one. "" means the built-in defaults whatever exists.
+ * Errors name file, line, section and key. Unknown sections and keys are errors: a misspelt limit must not be silent.
+ */
+int config_load(const char *path, struct config **ret_config, struct error *error);
+void config_free(struct config *config);
+
+/* Overrides one key as "SECTION.KEY=VALUE" (the daemon's --set). */
+int config_set(struct config *config, const char *assignment, struct error *error);
+
+/* The order for an op: its own row, else "default"; NULL when neither exists. */
+const struct config_order *config_order(const struct config *config, const char *op);
+
+#endif

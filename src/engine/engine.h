@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine: runs a decoded request, wherever it came from. It owns the plugins, the sessions, the registered buffers'
+ * mappings, the queue of requests and the threads that run them. Used by the daemon's worker (many owners, state in
+ * shared memory) and by the `local` transport (one owner, private state).
+ *
+ * Owners are connections: small numbers, not 0, chosen by the caller. An owner sees only its own sessions and buffers.
+ *
+ * Threads: every function may be called from any thread. A request belongs to the engine from engine_submit() until
+ * done() is called: exactly once, from a thread of the engine, or from inside engine_submit() itself when the request
+ * is refused or small (see engine_submit()). done() must not call engine_owner_gone() or engine_free().
+ *
+ * Scheduling: sessions with requests waiting take turns, one request each; within a session first come, first run, as
+ * many at once as plugin and threads allow.
+ */
+#ifndef VACCEL_ENGINE_ENGINE_H
+#define VACCEL_ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/config.h"
+#include "engine/state.h"
+#include "op/request.h"
+#include "util/error.h"
+
+struct engine;
+
+struct engine_request {
+	/* Set by the caller. data of an argument in a registered buffer is filled in by the engine. */
+	struct op_request op;
+	uint32_t owner;
+	uint64_t id;	      /* for engine_cancel(); unique in the owner */
+	uint64_t arrived_ns;  /* now_ns() on arrival; deadlines count from here. 0: now */
+	void (*started)(struct engine_request *request); /* may be NULL: the plugin is about to run; same thread as it */
+	void (*done)(struct engine_request *request);
+
+	/* Set by the engine before done(). */
+	int result; /* 0 or a negative errno, error.text says why */
+	struct error error;
+	const char *plugin; /* that ran it; NULL: none did */
+	uint64_t start_ns;  /* around the plugin's run; 0: it did not run */
+	uint64_t end_ns;
+
+	/* The engine's own. */
+	struct engine_request *next;
+	struct engine_session *owner_session;
+	int phase;
+};
+
+/* Loads the plugins. state NULL: private. What did not load is no error: engine_n_failures() tells. */
+int engine_new(const struct config *config, struct state *state, struct engine **ret_engine, struct error *error);
+/* Waits for what runs, cancels what waits, unloads. */
+void engine_free(struct engine *engine);
+
+int engine_session_open(struct engine *engine, uint32_t owner, uint64_t tag, uint64_t *ret_id, struct error *error);
+/* Requests of it that wait are cancelled; returns when those that run have ended. */
+int engine_session_close(struct engine *engine, uint32_t owner, uint64_t id, struct error *error);
+
+/*
+ * Registers memory that the caller has mapped. release(data, len, opaque) is called when it is unregistered and
+ * nothing uses it any more (never under a lock of the engine). extents are kept in the state for the next worker.
+ */
+struct engine_mapping {
+	void *data;
+	uint64_t len;
+	void (*release)(void *data, uint64_t len, void *opaque);
+	void *opaque;
+};
+
+int engine_buffer_add(struct engine *engine, uint32_t owner, uint64_t session, uint64_t tag,
+		      const struct engine_mapping *mapping, const struct state_extent *extents, uint32_t n_extents,
+		      uint64_t *ret_id, struct error *error);
+/* Gives a buffer of an inherited state its mapping (in a new worker). */
+int engine_buffer_bind(struct engine *engine, uint64_t id, const struct engine_mapping *mapping, struct error *error);
+/* The owner's memory changed: buffers lose their mapping until bound again. Waits for requests that use them. */
+void engine_owner_unbind(struct engine *engine, uint32_t owner);
+/* -EBUSY while a request uses it. */
+int engine_buffer_remove(struct engine *engine, uint32_t owner, uint64_t id, struct error *error);
+/* The mapping of a buffer, e.g. to read arguments of QUERY; -ENXIO, -ESTALE, -ERANGE. */
+int engine_buffer_range(struct engine *engine, uint32_t owner, uint64_t session, uint64_t id, uint64_t offset,
+			uint64_t len, void **ret_data, struct error *error);
+
+/*
+ * Checks and queues. A request whose cost is small runs at once in the calling thread when nothing else of its session
+ * waits or runs and inline_ok is true: a wake-up costs more than the work.
+ */
+void engine_submit(struct engine *engine, struct engine_request *request, bool inline_ok);
+
+/* 0: it will complete with -ECANCELED. -EBUSY: it runs. -ENOENT: not here (any more). */
+int engine_cancel(struct engine *engine, uint32_t owner, uint64_t id, struct error *error);
+
+/* Cancels what waits, waits for what runs, frees sessions and buffers of the owner. */
+void engine_owner_gone(struct engine *engine, uint32_t owner);
+
+/* The oldest start_ns among the running requests and that request's owner and id; 0 when nothing runs. */
+uint64_t engine_oldest(struct engine *engine, uint32_t *ret_owner, uint64_t *ret_id);
+
+/* What serves an op: plugin and hardware, "" for none. Strings live as long as the engine. */
+struct engine_op_info {
+	uint32_t op;
+	const char *name;
+	const char *plugin;
+	const char *hardware;
+};
+
+/* Row index; false past the end. One row per row of the op table. */
+bool engine_op_info(const struct engine *engine, size_t index, struct engine_op_info *ret_info);
+
+/* Plugins that were configured or found but do not serve, and why. */
+struct engine_failure {
+	const char *plugin;
+	const char *text;
+};
+size_t engine_n_failures(const struct engine *engine);
+const struct engine_failure *engine_failure_at(const struct engine *engine, size_t index);
+
+/* A line about this machine's processor, for struct virtio_accel_info. */
+const char *engine_host(const struct engine *engine);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The op table: the one place that says which operations exist, and for each its number, name, parameters, arguments,
+ * checks, and whether a request may run again after the worker died in it. Library, wire checks, engine, CLI,
+ * documentation and fuzz seeds read it; adding an op is adding a row (and the functions that the row names).
+ */
+#ifndef VACCEL_OP_TABLE_H
+#define VACCEL_OP_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <vaccel/ops.h>
+
+#include "util/error.h"
+
+#define OP_MAX_ARGS   16   /* of one request */
+#define OP_MAX_PARAMS 1024 /* bytes */
+
+struct op_request;
+
+enum op_param_type {
+	OP_PARAM_U32,
+	OP_PARAM_U64,
+	OP_PARAM_F64,
+};
+
+/* One member of the op's parameter struct; on the wire at the same offset, little-endian. */
+struct op_param {
+	const char *name;
+	enum op_param_type type;
+	uint16_t offset;
+};
+
+struct op_arg_desc {
+	const char *name;
+	uint32_t dirs; /* set of 1u << VACCEL_{IN,OUT,INOUT} that are allowed */
+};
+
+struct op_desc {
+	uint32_t id;
+	const char *name;    /* as users type it: "sgemm" */
+	const char *summary; /* one line */
+	const struct op_param *params;
+	size_t n_params;
+	size_t params_len; /* 0: none */
+	const struct op_arg_desc *args;
+	size_t n_args;
+	/* Everything about parameters and argument sizes that is not in the rows above. */
+	int (*check)(const struct op_desc *op, const struct op_request *request, struct error *error);
+	/* Whether running it twice gives what running it once gives: outputs disjoint from inputs, no state consumed. */
+	bool (*replayable)(const struct op_request *request);
+	/* Rough work in operations, to tell small requests from large ones. */
+	uint64_t (*cost)(const struct op_request *request);
+};
+
+/* Row index of the table; NULL past its end. */
+const struct op_desc *op_at(size_t index);
+/* NULL: unknown. */
+const struct op_desc *op_by_id(uint32_t id);
+const struct op_desc *op_by_name(const char *name);
+
+/* Wire to native and back; dst and src hold op->params_len bytes and may be the same. */
+void op_params_decode(const struct op_desc *op, void *dst, const void *src);
+void op_params_encode(const struct op_desc *op, void *dst, const void *src);
+
+#endif

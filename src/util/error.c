@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See error.h. Texts that do not fit are cut, never overrun. */
+#include "util/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int error_set(struct error *error, int code, const char *format, ...)
+{
+	va_list ap;
+
+	if (!error)
+		return code;
+	error->code = code;
+	va_start(ap, format);
+	vsnprintf(error->text, sizeof(error->text), format, ap);
+	va_end(ap);
+	return code;
+}
+
+int error_prefix(struct error *error, const char *format, ...)
+{
+	char text[ERROR_TEXT];
+	size_t used;
+	va_list ap;
+	int n;
+
+	if (!error)
+		return 0;
+	memcpy(text, error->text, sizeof(text));
+	va_start(ap, format);
+	n = vsnprintf(error->text, sizeof(error->text), format, ap);
+	va_end(ap);
+	used = n < 0 ? 0 : (size_t)n;
+	if (used < sizeof(error->text))
+		snprintf(error->text + used, sizeof(error->text) - used, ": %s", text);
+	return error->code;
+}
+
+const char *error_name(int code)
+{
+	static __thread char number[16];
+	const char *name = strerrorname_np(code < 0 ? -code : code);
+
+	if (name)
+		return name;
+	snprintf(number, sizeof(number), "%d", code);
+	return number;
+}

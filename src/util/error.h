@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An error as it travels up: a negative errno and one sentence (object, action, cause) written where it happened.
+ * Owned by the caller, usually on its stack; NULL is allowed wherever a struct error * is taken.
+ */
+#ifndef VACCEL_UTIL_ERROR_H
+#define VACCEL_UTIL_ERROR_H
+
+#define ERROR_TEXT 192
+
+struct error {
+	int code;
+	char text[ERROR_TEXT];
+};
+
+/* Writes code (negative errno) and text; returns code, so that `return error_set(...)` reads well. */
+__attribute__((format(printf, 3, 4))) int error_set(struct error *error, int code, const char *format, ...);
+
+/* Puts "PREFIX: " before the text that is there; returns the code that is there. */
+__attribute__((format(printf, 2, 3))) int error_prefix(struct error *error, const char *format, ...);
+
+/* "ENOENT" for 2 or -2; the number as text for unknown ones (static storage per thread). */
+const char *error_name(int code);
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Log lines of the daemon and of plugins: one line to standard error, "<PRIORITY>" prefixed under systemd.
+ *
+ * Only programs log. The library sets no sink, so that nothing in it prints: without log_open() lines are dropped.
+ */
+#ifndef VACCEL_UTIL_LOG_H
+#define VACCEL_UTIL_LOG_H
+
+#include <syslog.h>
+
+/* Starts logging to standard error: lines up to and including priority level (LOG_ERR .. LOG_DEBUG). */
+void log_open(const char *name, int level);
+
+/* Thread-safe; one write(2) per line. Control characters in text are replaced: guests choose some of it. */
+__attribute__((format(printf, 2, 3))) void log_line(int priority, const char *format, ...);
+
+#define log_error(...)	 log_line(LOG_ERR, __VA_ARGS__)
+#define log_warning(...) log_line(LOG_WARNING, __VA_ARGS__)
+#define log_info(...)	 log_line(LOG_INFO, __VA_ARGS__)
+#define log_debug(...)	 log_line(LOG_DEBUG, __VA_ARGS__)
+
+#endif
