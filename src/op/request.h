@@ -30,9 +30,12 @@ struct op_request {
 
 /*
  * Checks a request against its row of the table: op known, parameter size, argument count, directions, then op->check.
- * Looks at lengths only, never through args[].data.
- * -EOPNOTSUPP unknown op; -EINVAL; -ERANGE argument too small; -E2BIG sizes overflow.
+ * Looks at addresses and lengths only, never through args[].data.
+ * -EOPNOTSUPP unknown op; -EINVAL, also for a misaligned argument; -ERANGE argument too small; -E2BIG sizes overflow.
  */
 int op_check(const struct op_request *request, struct error *error);
+
+/* Whether any argument that is written shares memory with another one. */
+bool op_args_overlap(const struct op_request *request);
 
 #endif

@@ -34,7 +34,8 @@ struct op_param {
 
 struct op_arg_desc {
 	const char *name;
-	uint32_t dirs; /* set of 1u << VACCEL_{IN,OUT,INOUT} that are allowed */
+	uint32_t dirs;	/* set of 1u << VACCEL_{IN,OUT,INOUT} that are allowed */
+	uint32_t align; /* bytes: of the address and of the offset in a buffer */
 };
 
 struct op_desc {
