@@ -68,7 +68,10 @@ void config_free(struct config *config);
 /* Overrides one key as "SECTION.KEY=VALUE" (the daemon's --set). */
 int config_set(struct config *config, const char *assignment, struct error *error);
 
-/* The order for an op: its own row, else "default"; NULL when neither exists. */
+/* The order for an op: its own row, else "default", which always exists. */
 const struct config_order *config_order(const struct config *config, const char *op);
+
+/* The plugin's section; NULL when it has none. */
+const struct config_plugin *config_plugin(const struct config *config, const char *name);
 
 #endif

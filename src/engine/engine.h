@@ -44,9 +44,12 @@ struct engine_request {
 	uint64_t end_ns;
 
 	/* The engine's own. */
-	struct engine_request *next;
-	struct engine_session *owner_session;
-	int phase;
+	struct engine_request *next, *prev;
+	struct engine_session *from;
+	struct engine_buffer *pinned[OP_MAX_ARGS];
+	unsigned int candidate; /* which of the op's plugins is to try it */
+	uint64_t deadline_ns;	/* 0: none */
+	uint64_t cost;
 };
 
 /* Loads the plugins. state NULL: private. What did not load is no error: engine_n_failures() tells. */

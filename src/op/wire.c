@@ -151,8 +151,8 @@ static int decode_arg(const struct wire_request *request, const struct virtio_ac
 	}
 }
 
-static int decode_args(struct wire_request *request, const struct virtio_accel_arg *in,
-		       const struct wire_limits *limits, struct error *error)
+static int decode_args(struct wire_request *request, const uint8_t *in, const struct wire_limits *limits,
+		       struct error *error)
 {
 	uint64_t bytes = 0;
 	uint32_t next_extent = 0;
@@ -161,7 +161,7 @@ static int decode_args(struct wire_request *request, const struct virtio_accel_a
 		struct virtio_accel_arg copy;
 		int r;
 
-		memcpy(&copy, &in[i], sizeof(copy));
+		memcpy(&copy, in + i * sizeof(copy), sizeof(copy));
 		r = decode_arg(request, &copy, i, &next_extent, &request->args[i], error);
 		if (r < 0)
 			return r;
@@ -201,7 +201,7 @@ int wire_decode(const void *msg, size_t len, const struct wire_limits *limits, s
 				 params_at + request->params_len);
 	request->extents = bytes + extents_at;
 	request->params = bytes + params_at;
-	r = decode_args(request, (const struct virtio_accel_arg *)(bytes + args_at), limits, error);
+	r = decode_args(request, bytes + args_at, limits, error);
 	if (r == 0 && (uses & EXTENTS_ONLY) && request->args[0].kind != VIRTIO_ACCEL_ARG_EXTENTS)
 		r = error_set(error, -EBADMSG, "request needs an argument of extents");
 	return r;
