@@ -24,9 +24,12 @@ import time
 from . import Failure
 from .cache import say
 
-STATUS_WARNINGS = 123	# the guest's kernel warned or crashed
+STATUS_WARNINGS = 123  # the guest's kernel warned or crashed
 STATUS_TIMEOUT = 124
-STATUS_FAILURE = 125	# this tool failed: the command did not run, or nobody knows how it ended
+STATUS_FAILURE = 125  # this tool failed: the command did not run, or nobody knows how it ended
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 
 GUEST_SHARE = "/run/vaccel-guest"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -95,16 +98,18 @@ class Process:
             self.streams[ours] = target
             child_ends.append(theirs)
         parent = os.getpid()
+        # What the VMM leaves behind becomes our child, so that it can be ended and waited for.
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
         def prepare():
             # The VMM must not outlive us, not even if we are killed.
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
                 os._exit(1)
             vmm.prepare_process()
         try:
             argv = [str(word) for word in vmm.argv(workdir, *(end.fileno() for end in child_ends))]
-            with open(f"{workdir}/vmm", "wb") as said:
+            with open(workdir / vmm.says_to, "ab") as said:
                 self.process = subprocess.Popen(  # pylint: disable=consider-using-with,subprocess-popen-preexec-fn
                     argv, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, preexec_fn=prepare,
                     pass_fds=[end.fileno() for end in child_ends], start_new_session=True)
@@ -143,8 +148,20 @@ class Process:
         except ProcessLookupError:
             pass
         self.process.wait()
+        _end_children()
         for stream in self.streams:
             stream.close()
+
+
+def _end_children():
+    """Kills and reaps processes that the VMM left to us; what they leave in turn comes to us as well."""
+    while True:
+        children = pathlib.Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        if not children:
+            return
+        for child in map(int, children):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 def _write(descriptor, data):
@@ -154,14 +171,8 @@ def _write(descriptor, data):
 
 def kernel_warnings(workdir):
     """Lines of the guest's kernel that tell of a fault in it."""
-    found = []
-    for name in ("share/dmesg", "console"):
-        path = workdir / name
-        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
-        found += [line for line in lines if WARNING.search(line) and not any(it.search(line) for it in HARMLESS)]
-        if found:
-            break
-    return found
+    lines = (_read(workdir / "console") or "").splitlines() + (_read(workdir / "share/dmesg") or "").splitlines()
+    return [line for line in lines if WARNING.search(line) and not any(it.search(line) for it in HARMLESS)]
 
 
 def _read(path):

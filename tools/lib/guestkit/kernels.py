@@ -230,12 +230,13 @@ UML_SOURCE = ["Makefile", "Kbuild", "Kconfig", "scripts", "include", "arch/um", 
 def uml_tree():
     """A kernel tree to build modules for the User-Mode Linux kernel against.
 
-    The distribution has no headers package for it: the tree is made from the kernel's source and that kernel's own
-    configuration. It has no module versions, so the release string is all that must match.
+    The distribution has no headers package for it: the tree is made from the kernel's source, that kernel's own
+    configuration, and the list of symbols that it exports. It has no module versions: the release string is all that
+    must match when a module is loaded.
     """
     binary, version, _ = uml()
     line = ".".join(version.split(".")[:2])
-    place = cache.entry("uml-tree", f"{version}-1", lambda folder: _make_uml_tree(folder, binary, version, line))
+    place = cache.entry("uml-tree", f"{version}-2", lambda folder: _make_uml_tree(folder, binary, version, line))
     return place / "tree"
 
 
@@ -260,3 +261,28 @@ def _make_uml_tree(folder, binary, version, line):
     makefile.write_text(re.sub(r"(?m)^SUBLEVEL = .*", f"SUBLEVEL = {version.split('.')[2]}", makefile.read_text()))
     for target in ("olddefconfig", "modules_prepare"):
         tool(["make", "-s", "ARCH=um", f"-j{os.cpu_count()}", target], "prepare the kernel's tree", cwd=tree)
+    (tree / "Module.symvers").write_text("".join(
+        f"0x00000000\t{name}\tvmlinux\t{how}\t{space}\n" for name, how, space in _exported(binary.read_bytes())))
+
+
+def _exported(elf):
+    """The symbols that a kernel linked at fixed addresses exports: (name, kind of export, namespace)."""
+    table, = struct.unpack_from("<Q", elf, 0x28)
+    size, count, names_index = struct.unpack_from("<3H", elf, 0x3a)
+    sections = [struct.unpack_from("<2I4Q", elf, table + number * size) for number in range(count)]
+    names_offset = sections[names_index][4]
+
+    def string(offset):
+        return elf[offset:elf.index(b"\0", offset)].decode()
+
+    def string_at(address):
+        for _, _, _, start, offset, length in sections:
+            if address and start <= address < start + length:
+                return string(offset + address - start)
+        return ""
+    for name, _, _, _, offset, length in sections:
+        section = string(names_offset + name)
+        if section in ("__ksymtab", "__ksymtab_gpl"):
+            how = "EXPORT_SYMBOL_GPL" if section.endswith("_gpl") else "EXPORT_SYMBOL"
+            for _, at, space in struct.iter_unpack("<3Q", elf[offset:offset + length]):
+                yield string_at(at), how, string_at(space)

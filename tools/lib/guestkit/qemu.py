@@ -116,6 +116,8 @@ def _kvm_works(binary, version):
 class Vmm:
     """What guest.py needs to know of a kind of guest."""
 
+    says_to = "vmm"  # QEMU's own messages; the guest's console is a device of its own
+
     def __init__(self, options):
         self.options = options
         self.binary, self.vmm_version = find()
@@ -141,7 +143,7 @@ class Vmm:
     def argv(self, workdir, out_fd, err_fd):
         """The command line; what the guest's command prints comes out of the two sockets."""
         options = self.options
-        append = ["console=ttyS0", "loglevel=5", "panic=-1", "log_buf_len=1M", "vaccel.kind=qemu"]
+        append = ["console=ttyS0", "loglevel=7", "panic=-1", "log_buf_len=1M", "vaccel.kind=qemu"]
         append += TCG_APPEND if self.accel == "tcg" else []
         size = f"size={options.memory}M"
         ports = []

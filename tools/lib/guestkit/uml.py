@@ -17,6 +17,8 @@ from .debian import tool
 class Vmm:
     """What guest.py needs to know of a kind of guest."""
 
+    says_to = "console"  # the kernel is the VMM
+
     def __init__(self, options):
         self.options = options
         if options.accel not in ("auto", "uml"):
@@ -49,7 +51,7 @@ class Vmm:
         devices = [f"virtio_uml.device={os.path.abspath(socket)}:21" for socket in options.device]
         return [str(self.binary), f"mem={options.memory}M", f"uml_dir={workdir}", "umid=uml",
                 f"initrd={self.initrd}", "rdinit=/init", "con0=null,fd:1", "con=null", f"ssl0=null,fd:{out_fd}",
-                f"ssl1=null,fd:{err_fd}", "ssl=null", "loglevel=5", "panic=-1", "vaccel.kind=uml",
+                f"ssl1=null,fd:{err_fd}", "ssl=null", "loglevel=7", "log_buf_len=1M", "panic=-1", "vaccel.kind=uml",
                 f"vaccel.share={workdir}/share", *devices, *options.append]
 
 
