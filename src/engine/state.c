@@ -275,7 +275,7 @@ int state_session_close(struct state *state, uint32_t owner, uint64_t id, struct
 
 	if (r < 0)
 		return r;
-	for (uint32_t i = 0; i < state->max_buffers; i++)
+	for (uint32_t i = 0; state->n_buffers && i < state->max_buffers; i++)
 		if (state->buffers[i].owner && state->buffers[i].session == id)
 			buffer_drop(state, &state->buffers[i]);
 	set_owner(&state->sessions[id_index(id)].owner, 0);
@@ -328,7 +328,7 @@ int state_buffer_add(struct state *state, uint32_t owner, uint64_t session, uint
 		     const struct state_extent *extents, uint32_t n_extents, uint64_t *ret_id, struct error *error)
 {
 	struct buffer_row *row;
-	uint32_t index, first;
+	uint32_t index = 0, first = 0;
 	int r = state_session_check(state, owner, session, error);
 
 	if (r < 0)

@@ -33,8 +33,12 @@ int error_prefix(struct error *error, const char *format, ...)
 	n = vsnprintf(error->text, sizeof(error->text), format, ap);
 	va_end(ap);
 	used = n < 0 ? 0 : (size_t)n;
-	if (used < sizeof(error->text))
-		snprintf(error->text + used, sizeof(error->text) - used, ": %s", text);
+	if (used + 2 >= sizeof(error->text))
+		return error->code;
+	memcpy(error->text + used, ": ", 2);
+	used += 2;
+	strncpy(error->text + used, text, sizeof(error->text) - used - 1);
+	error->text[sizeof(error->text) - 1] = '\0';
 	return error->code;
 }
 

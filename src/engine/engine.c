@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Life of an engine: plugins are loaded in the order in which the configuration names them, each op gets its route (the
+ * plugins that serve it, best first), then threads start. After that only session.c and schedule.c change anything.
+ */
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/internal.h"
+#include "util/log.h"
+#include "util/util.h"
+
+struct route *engine_route(struct engine *engine, uint32_t op)
+{
+	for (size_t i = 0; i < engine->n_routes; i++)
+		if (engine->routes[i].op->id == op)
+			return &engine->routes[i];
+	return NULL;
+}
+
+static void note_failure(struct engine *engine, const char *plugin, const struct error *error)
+{
+	struct engine_failure *failure = &engine->failures[engine->n_failures];
+
+	log_warning("%s", error->text);
+	failure->plugin = strdup(plugin);
+	failure->text = strdup(error->text);
+	if (failure->plugin && failure->text)
+		engine->n_failures++;
+}
+
+static void load_plugin(struct engine *engine, const struct config_plugin *section)
+{
+	struct plugin *plugin = NULL;
+	struct error error = { 0 };
+	int r = plugin_open(section->path ? section->path : section->name, &plugin, &error);
+
+	if (r == 0 && strcmp(plugin->decl.name, section->name))
+		r = error_set(&error, -EINVAL, "plugin %s: %s calls itself %s", section->name, plugin->path,
+			      plugin->decl.name);
+	if (r == 0)
+		r = plugin_start(plugin, engine->config, &error);
+	if (r < 0) {
+		plugin_free(plugin);
+		note_failure(engine, section->name, &error);
+		return;
+	}
+	engine->plugins[engine->n_plugins++] = plugin;
+}
+
+static int load_plugins(struct engine *engine, struct error *error)
+{
+	engine->failures = calloc(CONFIG_MAX_PLUGINS, sizeof(*engine->failures));
+	if (!engine->failures)
+		return error_set(error, -ENOMEM, "engine: no memory for its plugins");
+	for (size_t i = 0; i < engine->config->n_plugins; i++)
+		load_plugin(engine, &engine->config->plugins[i]);
+	return 0;
+}
+
+static void add_candidate(struct engine *engine, struct route *route, const char *name)
+{
+	for (unsigned int i = 0; i < engine->n_plugins; i++) {
+		const struct vaccel_plugin *decl = &engine->plugins[i]->decl;
+
+		if (strcmp(decl->name, name))
+			continue;
+		for (size_t j = 0; j < decl->n_ops; j++)
+			if (decl->ops[j].op == route->op->id && route->n_candidates < CONFIG_MAX_PLUGINS)
+				route->candidates[route->n_candidates++] =
+					(struct candidate){ .plugin = i, .run = decl->ops[j].run };
+	}
+}
+
+static int make_routes(struct engine *engine, struct error *error)
+{
+	const struct config_order *order;
+
+	while (op_at(engine->n_routes))
+		engine->n_routes++;
+	engine->routes = calloc(engine->n_routes, sizeof(*engine->routes));
+	if (!engine->routes)
+		return error_set(error, -ENOMEM, "engine: no memory for its ops");
+	for (size_t i = 0; i < engine->n_routes; i++) {
+		struct route *route = &engine->routes[i];
+
+		route->op = op_at(i);
+		order = config_order(engine->config, route->op->name);
+		for (size_t j = 0; order && j < order->n_plugins; j++)
+			add_candidate(engine, route, order->plugins[j]);
+	}
+	return 0;
+}
+
+static void read_host(struct engine *engine)
+{
+	FILE *file = fopen("/proc/cpuinfo", "re");
+	char line[256], model[64] = "unknown processor";
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "model name : %63[^\n]", model) == 1)
+			break;
+	if (file)
+		fclose(file);
+	snprintf(engine->host, sizeof(engine->host), "%s, %ld CPUs", model, sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+static int init_tables(struct engine *engine, struct state *state, struct error *error)
+{
+	const struct config_limits *limits = &engine->config->limits;
+	int r = 0;
+
+	engine->state = state;
+	if (!state) {
+		engine->own_state = true;
+		r = state_attach(NULL, 0, limits, &engine->state, NULL, error);
+	}
+	engine->sessions = calloc(limits->sessions, sizeof(*engine->sessions));
+	engine->buffers = calloc(limits->buffers, sizeof(*engine->buffers));
+	if (r == 0 && (!engine->sessions || !engine->buffers))
+		r = error_set(error, -ENOMEM, "engine: no memory for %u sessions and %u buffers", limits->sessions,
+			      limits->buffers);
+	return r;
+}
+
+static void free_tables(struct engine *engine)
+{
+	for (unsigned int i = 0; i < engine->n_plugins; i++)
+		plugin_free(engine->plugins[i]);
+	for (size_t i = 0; i < engine->n_failures; i++) {
+		free((char *)engine->failures[i].plugin);
+		free((char *)engine->failures[i].text);
+	}
+	if (engine->own_state)
+		state_detach(engine->state);
+	free(engine->failures);
+	free(engine->routes);
+	free(engine->sessions);
+	free(engine->buffers);
+	free(engine);
+}
+
+int engine_new(const struct config *config, struct state *state, struct engine **ret_engine, struct error *error)
+{
+	struct engine *engine = calloc(1, sizeof(*engine));
+	int r;
+
+	if (!engine)
+		return error_set(error, -ENOMEM, "engine: no memory");
+	engine->config = config;
+	read_host(engine);
+	r = init_tables(engine, state, error);
+	if (r == 0)
+		r = load_plugins(engine, error);
+	if (r == 0)
+		r = make_routes(engine, error);
+	if (r < 0) {
+		free_tables(engine);
+		return r;
+	}
+	r = schedule_start(engine, error);
+	if (r < 0) {
+		engine_free(engine);
+		return r;
+	}
+	*ret_engine = engine;
+	return 0;
+}
+
+/* In shared state the sessions live on for the next worker: only this process's objects go. */
+static void drop_objects(struct engine *engine)
+{
+	for (uint32_t i = 0; i < engine->config->limits.sessions; i++) {
+		struct engine_session *session = engine->sessions[i];
+
+		if (!session)
+			continue;
+		for (unsigned int p = 0; p < engine->n_plugins; p++)
+			if (session->opened[p] && engine->plugins[p]->decl.close)
+				engine->plugins[p]->decl.close(session->plugin_session[p]);
+		free(session);
+	}
+	for (uint32_t i = 0; i < engine->config->limits.buffers; i++)
+		if (engine->buffers[i].id && engine->buffers[i].mapping.release)
+			engine->buffers[i].mapping.release(engine->buffers[i].mapping.data, engine->buffers[i].len,
+							   engine->buffers[i].mapping.opaque);
+}
+
+void engine_free(struct engine *engine)
+{
+	if (!engine)
+		return;
+	for (uint32_t i = 0; i < engine->config->limits.sessions; i++) {
+		struct engine_request *waiting = NULL;
+
+		pthread_mutex_lock(&engine->lock);
+		if (engine->sessions[i])
+			waiting = schedule_take_waiting(engine, engine->sessions[i]);
+		pthread_mutex_unlock(&engine->lock);
+		schedule_finish_all(waiting, -ECANCELED, "the engine stops");
+	}
+	schedule_stop(engine);
+	drop_objects(engine);
+	free_tables(engine);
+}
+
+bool engine_op_info(const struct engine *engine, size_t index, struct engine_op_info *ret_info)
+{
+	const struct route *route;
+	const struct plugin *plugin;
+
+	if (index >= engine->n_routes)
+		return false;
+	route = &engine->routes[index];
+	*ret_info = (struct engine_op_info){ route->op->id, route->op->name, "", "" };
+	if (route->n_candidates) {
+		plugin = engine->plugins[route->candidates[0].plugin];
+		ret_info->plugin = plugin->decl.name;
+		ret_info->hardware = plugin->hardware;
+	}
+	return true;
+}
+
+size_t engine_n_failures(const struct engine *engine)
+{
+	return engine->n_failures;
+}
+
+const struct engine_failure *engine_failure_at(const struct engine *engine, size_t index)
+{
+	return index < engine->n_failures ? &engine->failures[index] : NULL;
+}
+
+const char *engine_host(const struct engine *engine)
+{
+	return engine->host;
+}

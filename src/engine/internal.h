@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the engine share: engine.c (life, plugins, information), session.c (sessions and buffers),
+ * schedule.c (queues, threads, running).
+ *
+ * Locks: engine->lock protects every member below that is not constant after engine_new(), and struct state. A plugin's
+ * own lock is taken only without engine->lock held. Callbacks (done, started, release, plugin code) run with neither...
+ * except plugin callbacks other than ops, which run under the plugin's lock.
+ */
+#ifndef VACCEL_ENGINE_INTERNAL_H
+#define VACCEL_ENGINE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "engine/engine.h"
+#include "engine/plugin.h"
+
+/* Requests in a doubly linked list. */
+struct request_list {
+	struct engine_request *head, *tail;
+};
+
+struct engine_session {
+	uint64_t id;
+	uint32_t owner;
+	bool closing;
+	bool queued; /* in engine->ready */
+	struct engine_session *next_ready;
+	struct request_list waiting;
+	uint32_t n_running;
+	uint32_t running_in[CONFIG_MAX_PLUGINS]; /* ops under way, by plugin */
+	bool opened[CONFIG_MAX_PLUGINS];	 /* under the plugin's lock */
+	void *plugin_session[CONFIG_MAX_PLUGINS];
+};
+
+struct engine_buffer {
+	uint64_t id;
+	uint64_t session;
+	uint32_t owner;
+	uint32_t refs; /* requests that use it */
+	uint64_t len;
+	struct engine_mapping mapping; /* data NULL: not bound */
+};
+
+/* One way to serve an op. */
+struct candidate {
+	unsigned int plugin; /* index in engine->plugins */
+	int (*run)(const struct vaccel_plugin_call *call);
+	uint64_t small_ns; /* how long small requests take lately; 0: not known. Relaxed atomics, no lock */
+};
+
+/* How an op of the table is served; in the order of preference. */
+struct route {
+	const struct op_desc *op;
+	struct candidate candidates[CONFIG_MAX_PLUGINS];
+	unsigned int n_candidates;
+};
+
+struct engine {
+	const struct config *config;
+	struct state *state;
+	bool own_state;
+	char host[96];
+
+	struct plugin *plugins[CONFIG_MAX_PLUGINS];
+	unsigned int n_plugins;
+	struct route *routes; /* one per row of the op table */
+	size_t n_routes;
+	struct engine_failure *failures;
+	size_t n_failures;
+
+	pthread_mutex_t lock;
+	pthread_cond_t work; /* a session became ready, or a plugin free, or stopping */
+	pthread_cond_t idle; /* a request ended */
+	bool stopping;
+	struct engine_session *ready_head, *ready_tail; /* sessions with requests waiting, in turn */
+	struct engine_session **sessions;		/* by row of the state */
+	struct engine_buffer *buffers;			/* by row of the state; id 0: none */
+	uint32_t n_bound;				/* of them that have an id */
+	struct request_list running;
+
+	pthread_t *threads;
+	unsigned int n_threads;
+
+	pthread_t clock; /* ends requests whose deadline passes while they wait */
+	pthread_cond_t clock_wake;
+	bool clock_started;
+};
+
+struct route *engine_route(struct engine *engine, uint32_t op);
+
+/* session.c; all under engine->lock */
+int session_get(struct engine *engine, uint32_t owner, uint64_t id, struct engine_session **ret_session,
+		struct error *error);
+int buffers_pin(struct engine *engine, struct engine_request *request, struct error *error);
+void buffers_unpin(struct engine_request *request);
+
+/* schedule.c */
+int schedule_start(struct engine *engine, struct error *error);
+void schedule_stop(struct engine *engine);
+/* Under engine->lock: takes what waits of the session off the queues, linked through next. */
+struct engine_request *schedule_take_waiting(struct engine *engine, struct engine_session *session);
+/* Without the lock: completes such a list. */
+void schedule_finish_all(struct engine_request *list, int result, const char *text);
+void list_add(struct request_list *list, struct engine_request *request);
+void list_remove(struct request_list *list, struct engine_request *request);
+
+#endif

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See plugin.h. */
+#include "engine/plugin.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "util/log.h"
+#include "util/util.h"
+
+#define PREFIX "vaccel-"
+#define SUFFIX ".so"
+
+static const char *search_path(void)
+{
+	const char *path = secure_getenv("VACCEL_PLUGIN_DIR");
+
+	return path && *path ? path : VACCEL_PLUGIN_DIR;
+}
+
+/* Calls visit for each folder of the search path until it returns true. */
+static bool each_folder(bool (*visit)(const char *folder, void *opaque), void *opaque)
+{
+	_cleanup_free_ char *copy = strdup(search_path());
+	char *save = NULL;
+
+	if (!copy)
+		return false;
+	for (char *folder = strtok_r(copy, ":", &save); folder; folder = strtok_r(NULL, ":", &save))
+		if (visit(folder, opaque))
+			return true;
+	return false;
+}
+
+struct find {
+	const char *name;
+	char path[PATH_MAX];
+};
+
+static bool find_in(const char *folder, void *opaque)
+{
+	struct find *find = opaque;
+	int n = snprintf(find->path, sizeof(find->path), "%s/" PREFIX "%s" SUFFIX, folder, find->name);
+
+	return n > 0 && (size_t)n < sizeof(find->path) && access(find->path, F_OK) == 0;
+}
+
+static int locate(const char *name, struct plugin *plugin, struct error *error)
+{
+	struct find find = { .name = name };
+
+	if (strchr(name, '/'))
+		plugin->path = strdup(name);
+	else if (each_folder(find_in, &find))
+		plugin->path = strdup(find.path);
+	else
+		return error_set(error, -ENOENT, "plugin %s: no " PREFIX "%s" SUFFIX " in %s", name, name,
+				 search_path());
+	return plugin->path ? 0 : error_set(error, -ENOMEM, "plugin %s: no memory", name);
+}
+
+/* Members that a declaration cannot do without, whatever its age. */
+static int check_decl(const struct plugin *plugin, struct error *error)
+{
+	const struct vaccel_plugin *decl = &plugin->decl;
+
+	if (!decl->name || !decl->ops || !decl->n_ops || !decl->hardware)
+		return error_set(error, -EINVAL, "plugin %s: declares no name, ops or hardware", plugin->path);
+	if (decl->threads < VACCEL_THREADS_ONE || decl->threads > VACCEL_THREADS_ANY)
+		return error_set(error, -EINVAL, "plugin %s: thread model %u is not known", plugin->path,
+				 decl->threads);
+	for (size_t i = 0; i < decl->n_ops; i++)
+		if (!decl->ops[i].run)
+			return error_set(error, -EINVAL, "plugin %s: op %u has no implementation", plugin->path,
+					 decl->ops[i].op);
+	return 0;
+}
+
+static int read_decl(struct plugin *plugin, struct error *error)
+{
+	const struct vaccel_plugin *(*entry)(void);
+	const struct vaccel_plugin *decl;
+
+	*(void **)&entry = dlsym(plugin->handle, VACCEL_PLUGIN_SYMBOL);
+	if (!entry)
+		return error_set(error, -ENOEXEC, "plugin %s: no symbol " VACCEL_PLUGIN_SYMBOL ", not a vAccel plugin",
+				 plugin->path);
+	decl = entry();
+	if (!decl)
+		return error_set(error, -ENOEXEC, "plugin %s: declares nothing", plugin->path);
+	if (decl->abi != VACCEL_PLUGIN_ABI)
+		return error_set(error, -ENOEXEC, "plugin %s: built for plugin ABI %u, this is %u", plugin->path,
+				 decl->abi, VACCEL_PLUGIN_ABI);
+	memcpy(&plugin->decl, decl, MIN(decl->size, sizeof(plugin->decl)));
+	return check_decl(plugin, error);
+}
+
+int plugin_open(const char *name, struct plugin **ret_plugin, struct error *error)
+{
+	struct plugin *plugin = calloc(1, sizeof(*plugin));
+	int r;
+
+	if (!plugin)
+		return error_set(error, -ENOMEM, "plugin %s: no memory", name);
+	pthread_mutex_init(&plugin->lock, NULL);
+	r = locate(name, plugin, error);
+	if (r == 0) {
+		/* NODELETE: libraries behind plugins start threads, which must not lose the code that they run. */
+		plugin->handle = dlopen(plugin->path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+		if (!plugin->handle)
+			r = error_set(error, -ELIBACC, "plugin %s: cannot load: %s", name, dlerror());
+	}
+	if (r == 0)
+		r = read_decl(plugin, error);
+	if (r < 0) {
+		plugin_free(plugin);
+		return r;
+	}
+	*ret_plugin = plugin;
+	return 0;
+}
+
+/* mkdir -p of one level more than exists usually: the base, then the plugin's own. */
+static bool make_folders(char *path)
+{
+	for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdir(path, 0755) < 0 && errno != EEXIST) {
+			*slash = '/';
+			return false;
+		}
+		*slash = '/';
+	}
+	return mkdir(path, 0700) == 0 || errno == EEXIST;
+}
+
+/* NULL: the plugin has to do without. */
+static char *make_cache_dir(const struct plugin *plugin, const struct config *config)
+{
+	const char *base = config->cache_dir, *between = "";
+	char path[PATH_MAX];
+	int n;
+
+	if (!base) {
+		base = secure_getenv("XDG_CACHE_HOME");
+		between = "/vaccel/plugins";
+	}
+	if (!base || !*base) {
+		base = secure_getenv("HOME");
+		between = "/.cache/vaccel/plugins";
+	}
+	if (!base || !*base)
+		return NULL;
+	n = snprintf(path, sizeof(path), "%s%s/%s", base, between, plugin->decl.name);
+	if (n < 0 || (size_t)n >= sizeof(path) || !make_folders(path) || access(path, W_OK) < 0)
+		return NULL;
+	return strdup(path);
+}
+
+static void plugin_log(int priority, const char *text)
+{
+	log_line(priority, "%s", text);
+}
+
+static bool key_declared(const struct vaccel_plugin *decl, const char *key)
+{
+	for (size_t i = 0; i < decl->n_keys; i++)
+		if (!strcmp(decl->keys[i].name, key))
+			return true;
+	return false;
+}
+
+static int run_config(struct plugin *plugin, const struct config_plugin *section,
+		      const struct vaccel_plugin_report *report, struct error *error)
+{
+	for (size_t i = 0; section && i < section->n_keys; i++) {
+		const struct config_key *key = &section->keys[i];
+		int r;
+
+		if (!key_declared(&plugin->decl, key->name) || !plugin->decl.config)
+			return error_set(error, -EINVAL, "[plugin %s] %s: the plugin has no such key",
+					 plugin->decl.name, key->name);
+		r = plugin->decl.config(key->name, key->value, (struct vaccel_plugin_report *)report);
+		if (r < 0)
+			return error_set(error, r, "[plugin %s] %s = %s: %s", plugin->decl.name, key->name, key->value,
+					 *report->text ? report->text : strerror(-r));
+	}
+	return 0;
+}
+
+static int run_start(struct plugin *plugin, const struct config *config, struct error *error)
+{
+	char text[ERROR_TEXT] = "";
+	struct vaccel_plugin_report report = { text, sizeof(text) };
+	int r = 0;
+
+	plugin->host = (struct vaccel_plugin_host){
+		.size = sizeof(plugin->host),
+		.version = VACCEL_BUILD_VERSION,
+		.cache_dir = plugin->cache_dir,
+		.threads = config->op_threads,
+		.log = plugin_log,
+	};
+	if (plugin->decl.load)
+		r = plugin->decl.load(&plugin->host, &report);
+	if (r == 0) {
+		plugin->started = true;
+		r = run_config(plugin, config_plugin(config, plugin->decl.name), &report, error);
+		if (r < 0)
+			return r;
+	}
+	if (r == 0 && plugin->decl.ready)
+		r = plugin->decl.ready(&report);
+	if (r < 0)
+		return error_set(error, r, "plugin %s: %s", plugin->decl.name, *text ? text : strerror(-r));
+	return 0;
+}
+
+int plugin_start(struct plugin *plugin, const struct config *config, struct error *error)
+{
+	int r;
+
+	if (plugin->decl.needs & VACCEL_NEED_CACHE)
+		plugin->cache_dir = make_cache_dir(plugin, config);
+	pthread_mutex_lock(&plugin->lock);
+	r = run_start(plugin, config, error);
+	if (r == 0)
+		plugin->hardware = plugin->decl.hardware();
+	pthread_mutex_unlock(&plugin->lock);
+	return r;
+}
+
+void plugin_free(struct plugin *plugin)
+{
+	if (!plugin)
+		return;
+	if (plugin->started && plugin->decl.unload)
+		plugin->decl.unload();
+	if (plugin->handle)
+		dlclose(plugin->handle);
+	pthread_mutex_destroy(&plugin->lock);
+	free(plugin->cache_dir);
+	free(plugin->path);
+	free(plugin);
+}
+
+struct listing {
+	void (*found)(const char *name, const char *path, void *opaque);
+	void *opaque;
+};
+
+static bool list_folder(const char *folder, void *opaque)
+{
+	const struct listing *listing = opaque;
+	DIR *dir = opendir(folder);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		char name[sizeof(entry->d_name)];
+		size_t len = strlen(entry->d_name);
+		struct find find = { .name = name };
+
+		if (len <= strlen(PREFIX SUFFIX) || strncmp(entry->d_name, PREFIX, strlen(PREFIX)) ||
+		    strcmp(entry->d_name + len - strlen(SUFFIX), SUFFIX))
+			continue;
+		snprintf(name, sizeof(name), "%.*s", (int)(len - strlen(PREFIX SUFFIX)),
+			 entry->d_name + strlen(PREFIX));
+		/* Of two with one name, only the one that would be loaded. */
+		if (each_folder(find_in, &find) && !strncmp(find.path, folder, strlen(folder)) &&
+		    find.path[strlen(folder)] == '/' && !strcmp(find.path + strlen(folder) + 1, entry->d_name))
+			listing->found(name, find.path, listing->opaque);
+	}
+	if (dir)
+		closedir(dir);
+	return false;
+}
+
+void plugin_list(void (*found)(const char *name, const char *path, void *opaque), void *opaque)
+{
+	struct listing listing = { found, opaque };
+
+	each_folder(list_folder, &listing);
+}

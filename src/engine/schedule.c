@@ -1,0 +1,588 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Queues, threads and running of the engine.
+ *
+ * A request waits in its session; a session with requests waiting is in engine->ready, once. A thread takes the first
+ * session of ready whose first request may start now (its plugin's thread model allows it), moves the session to the
+ * end, and runs the request: that is the fairness between sessions. A plugin that answers -EOPNOTSUPP passes the request
+ * on to the next candidate: it goes back to the head of its session's queue.
+ *
+ * A small request is run by the submitting thread when nothing stands in its way (may_run_inline()).
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/internal.h"
+#include "util/util.h"
+
+/* A request is small below this cost, and fit to run inline while such requests take less than this time: about what
+ * waking another thread costs on a busy machine. */
+#define SMALL_COST (1u << 18)
+#define INLINE_NS  100000u
+
+void list_add(struct request_list *list, struct engine_request *request)
+{
+	request->next = NULL;
+	request->prev = list->tail;
+	if (list->tail)
+		list->tail->next = request;
+	else
+		list->head = request;
+	list->tail = request;
+}
+
+static void list_push_front(struct request_list *list, struct engine_request *request)
+{
+	request->prev = NULL;
+	request->next = list->head;
+	if (list->head)
+		list->head->prev = request;
+	else
+		list->tail = request;
+	list->head = request;
+}
+
+void list_remove(struct request_list *list, struct engine_request *request)
+{
+	if (request->prev)
+		request->prev->next = request->next;
+	else
+		list->head = request->next;
+	if (request->next)
+		request->next->prev = request->prev;
+	else
+		list->tail = request->prev;
+}
+
+static void ready_append(struct engine *engine, struct engine_session *session)
+{
+	if (session->queued)
+		return;
+	session->queued = true;
+	session->next_ready = NULL;
+	if (engine->ready_tail)
+		engine->ready_tail->next_ready = session;
+	else
+		engine->ready_head = session;
+	engine->ready_tail = session;
+}
+
+/* prev: the session before it in the list, or NULL. */
+static void ready_unlink(struct engine *engine, struct engine_session *prev, struct engine_session *session)
+{
+	if (prev)
+		prev->next_ready = session->next_ready;
+	else
+		engine->ready_head = session->next_ready;
+	if (engine->ready_tail == session)
+		engine->ready_tail = prev;
+	session->queued = false;
+}
+
+static void ready_remove(struct engine *engine, struct engine_session *session)
+{
+	struct engine_session *prev = NULL;
+
+	for (struct engine_session *s = engine->ready_head; s; prev = s, s = s->next_ready) {
+		if (s == session) {
+			ready_unlink(engine, prev, s);
+			return;
+		}
+	}
+}
+
+static struct candidate *candidate_of(struct engine *engine, const struct engine_request *request)
+{
+	return &engine_route(engine, request->op.op)->candidates[request->candidate];
+}
+
+static bool may_start(struct engine *engine, const struct engine_session *session, const struct engine_request *request)
+{
+	unsigned int index = candidate_of(engine, request)->plugin;
+
+	switch (engine->plugins[index]->decl.threads) {
+	case VACCEL_THREADS_ONE:
+		return engine->plugins[index]->n_running == 0;
+	case VACCEL_THREADS_PER_SESSION:
+		return session->running_in[index] == 0;
+	default:
+		return true;
+	}
+}
+
+static void mark_running(struct engine *engine, struct engine_request *request)
+{
+	unsigned int index = candidate_of(engine, request)->plugin;
+
+	request->from->n_running++;
+	request->from->running_in[index]++;
+	engine->plugins[index]->n_running++;
+	/* Plain writes: read by engine_oldest() under the same lock. */
+	request->start_ns = now_ns();
+	list_add(&engine->running, request);
+}
+
+static void mark_stopped(struct engine *engine, struct engine_request *request)
+{
+	unsigned int index = candidate_of(engine, request)->plugin;
+
+	request->from->n_running--;
+	request->from->running_in[index]--;
+	engine->plugins[index]->n_running--;
+	list_remove(&engine->running, request);
+}
+
+static int open_plugin_session(struct plugin *plugin, unsigned int index, struct engine_session *session,
+			       const struct vaccel_plugin_report *report)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&plugin->lock);
+	if (!session->opened[index]) {
+		if (plugin->decl.open)
+			r = plugin->decl.open(&session->plugin_session[index], (struct vaccel_plugin_report *)report);
+		session->opened[index] = r == 0;
+	}
+	pthread_mutex_unlock(&plugin->lock);
+	return r;
+}
+
+static void fill_args(const struct engine_request *request, struct vaccel_plugin_arg *args)
+{
+	for (uint32_t i = 0; i < request->op.n_args; i++) {
+		const struct op_arg *arg = &request->op.args[i];
+
+		args[i] = (struct vaccel_plugin_arg){ .data = arg->data, .len = arg->len, .dir = arg->dir };
+		if (request->pinned[i]) {
+			args[i].buffer = arg->buffer;
+			args[i].buffer_data = request->pinned[i]->mapping.data;
+			args[i].buffer_len = request->pinned[i]->len;
+		}
+	}
+}
+
+static void note_time(struct candidate *candidate, const struct engine_request *request)
+{
+	uint64_t took = request->end_ns - request->start_ns;
+	uint64_t before = __atomic_load_n(&candidate->small_ns, __ATOMIC_RELAXED);
+
+	if (request->cost <= SMALL_COST)
+		__atomic_store_n(&candidate->small_ns, before ? (3 * before + took) / 4 + 1 : took + 1,
+				 __ATOMIC_RELAXED);
+}
+
+/* Calls the plugin; the request is marked running. */
+static int run_plugin(struct engine *engine, struct engine_request *request)
+{
+	struct candidate *candidate = candidate_of(engine, request);
+	struct plugin *plugin = engine->plugins[candidate->plugin];
+	struct vaccel_plugin_arg args[OP_MAX_ARGS];
+	struct vaccel_plugin_call call = {
+		.size = sizeof(call),
+		.op = request->op.op,
+		.params = request->op.params,
+		.params_len = request->op.params_len,
+		.args = args,
+		.n_args = request->op.n_args,
+		.report = { request->error.text, sizeof(request->error.text) },
+	};
+	int r;
+
+	request->error.text[0] = '\0';
+	request->plugin = plugin->decl.name;
+	fill_args(request, args);
+	r = open_plugin_session(plugin, candidate->plugin, request->from, &call.report);
+	if (r == 0) {
+		call.session = request->from->plugin_session[candidate->plugin];
+		if (request->started)
+			request->started(request);
+		r = candidate->run(&call);
+	}
+	request->end_ns = now_ns();
+	if (r == 0)
+		note_time(candidate, request);
+	return r;
+}
+
+static void finish(struct engine_request *request, int result)
+{
+	request->result = result;
+	request->error.code = result;
+	request->done(request);
+}
+
+static void set_plugin_error(struct engine_request *request, int result)
+{
+	const struct op_desc *op = op_by_id(request->op.op);
+
+	if (!request->error.text[0])
+		error_set(&request->error, result, "%s", strerror(-result));
+	error_prefix(&request->error, "%s: plugin %s", op->name, request->plugin);
+}
+
+/* Runs a request that is marked running, to its end or back into its queue. */
+static void run_request(struct engine *engine, struct engine_request *request)
+{
+	int r = run_plugin(engine, request);
+	bool pass_on;
+
+	pthread_mutex_lock(&engine->lock);
+	mark_stopped(engine, request);
+	pass_on = r == -EOPNOTSUPP && !request->from->closing && !engine->stopping &&
+		  request->candidate + 1 < engine_route(engine, request->op.op)->n_candidates;
+	if (pass_on) {
+		request->candidate++;
+		list_push_front(&request->from->waiting, request);
+		ready_append(engine, request->from);
+	} else {
+		buffers_unpin(request);
+	}
+	if (engine->ready_head)
+		pthread_cond_signal(&engine->work);
+	pthread_cond_broadcast(&engine->idle);
+	pthread_mutex_unlock(&engine->lock);
+	if (pass_on)
+		return;
+	if (r < 0)
+		set_plugin_error(request, r);
+	finish(request, r);
+}
+
+static bool past_deadline(const struct engine_request *request, uint64_t now)
+{
+	return request->deadline_ns && now >= request->deadline_ns;
+}
+
+/* The next request that may start, taken off its queue; the session goes to the end of the line. */
+static struct engine_request *take_next(struct engine *engine)
+{
+	struct engine_session *prev = NULL;
+
+	for (struct engine_session *s = engine->ready_head; s; prev = s, s = s->next_ready) {
+		struct engine_request *request = s->waiting.head;
+
+		if (!may_start(engine, s, request))
+			continue;
+		list_remove(&s->waiting, request);
+		ready_unlink(engine, prev, s);
+		if (s->waiting.head)
+			ready_append(engine, s);
+		return request;
+	}
+	return NULL;
+}
+
+static void expire(struct engine *engine, struct engine_request *request)
+{
+	buffers_unpin(request);
+	pthread_cond_broadcast(&engine->idle);
+	pthread_mutex_unlock(&engine->lock);
+	error_set(&request->error, -ETIMEDOUT, "%s: its deadline of %u ms passed before it could start",
+		  op_by_id(request->op.op)->name, request->op.deadline_ms);
+	finish(request, -ETIMEDOUT);
+	pthread_mutex_lock(&engine->lock);
+}
+
+static void *worker_main(void *arg)
+{
+	struct engine *engine = arg;
+	struct engine_request *request;
+
+	pthread_mutex_lock(&engine->lock);
+	while (!engine->stopping) {
+		request = take_next(engine);
+		if (!request) {
+			pthread_cond_wait(&engine->work, &engine->lock);
+			continue;
+		}
+		if (past_deadline(request, now_ns())) {
+			expire(engine, request);
+			continue;
+		}
+		mark_running(engine, request);
+		/* More may be ready than the one signal that woke this thread stood for. */
+		if (engine->ready_head)
+			pthread_cond_signal(&engine->work);
+		pthread_mutex_unlock(&engine->lock);
+		run_request(engine, request);
+		pthread_mutex_lock(&engine->lock);
+	}
+	pthread_mutex_unlock(&engine->lock);
+	return NULL;
+}
+
+/* The first waiting request that is past its deadline, taken off its queue; else the nearest deadline, 0: none. */
+static struct engine_request *take_expired(struct engine *engine, uint64_t *ret_nearest)
+{
+	uint64_t now = now_ns();
+
+	*ret_nearest = 0;
+	for (struct engine_session *s = engine->ready_head; s; s = s->next_ready) {
+		for (struct engine_request *request = s->waiting.head; request; request = request->next) {
+			if (past_deadline(request, now)) {
+				list_remove(&s->waiting, request);
+				if (!s->waiting.head)
+					ready_remove(engine, s);
+				return request;
+			}
+			if (request->deadline_ns && (!*ret_nearest || request->deadline_ns < *ret_nearest))
+				*ret_nearest = request->deadline_ns;
+		}
+	}
+	return NULL;
+}
+
+static void *clock_main(void *arg)
+{
+	struct engine *engine = arg;
+
+	pthread_mutex_lock(&engine->lock);
+	while (!engine->stopping) {
+		struct engine_request *request;
+		struct timespec until;
+		uint64_t nearest;
+
+		request = take_expired(engine, &nearest);
+		if (request) {
+			expire(engine, request);
+			continue;
+		}
+		if (!nearest) {
+			pthread_cond_wait(&engine->clock_wake, &engine->lock);
+			continue;
+		}
+		until.tv_sec = (time_t)(nearest / 1000000000u);
+		until.tv_nsec = (long)(nearest % 1000000000u);
+		pthread_cond_timedwait(&engine->clock_wake, &engine->lock, &until);
+	}
+	pthread_mutex_unlock(&engine->lock);
+	return NULL;
+}
+
+/* Under the lock. Started with the first deadline: most callers set none. */
+static int watch_deadline(struct engine *engine, struct error *error)
+{
+	if (!engine->clock_started) {
+		if (pthread_create(&engine->clock, NULL, clock_main, engine))
+			return error_set(error, -EAGAIN, "deadline: cannot start a thread");
+		engine->clock_started = true;
+	}
+	pthread_cond_signal(&engine->clock_wake);
+	return 0;
+}
+
+static bool may_run_inline(struct engine *engine, const struct engine_request *request)
+{
+	const struct engine_session *session = request->from;
+	uint64_t took = __atomic_load_n(&candidate_of(engine, request)->small_ns, __ATOMIC_RELAXED);
+
+	return request->cost <= SMALL_COST && took && took < INLINE_NS && !session->waiting.head &&
+	       !session->n_running && may_start(engine, session, request);
+}
+
+enum verdict {
+	REFUSED,
+	QUEUED,
+	INLINE,
+};
+
+/* Under the lock. */
+static enum verdict admit(struct engine *engine, struct engine_request *request, bool inline_ok, struct error *error)
+{
+	struct engine_session *session;
+
+	request->result = session_get(engine, request->owner, request->op.session, &session, error);
+	if (request->result < 0)
+		return REFUSED;
+	request->from = session;
+	request->result = buffers_pin(engine, request, error);
+	if (request->result < 0)
+		return REFUSED;
+	if (inline_ok && may_run_inline(engine, request)) {
+		mark_running(engine, request);
+		return INLINE;
+	}
+	if (request->deadline_ns) {
+		request->result = watch_deadline(engine, error);
+		if (request->result < 0) {
+			buffers_unpin(request);
+			return REFUSED;
+		}
+	}
+	list_add(&session->waiting, request);
+	ready_append(engine, session);
+	pthread_cond_signal(&engine->work);
+	return QUEUED;
+}
+
+static int prepare(struct engine *engine, struct engine_request *request)
+{
+	const struct route *route;
+	int r = op_check(&request->op, &request->error);
+
+	request->plugin = NULL;
+	request->start_ns = 0;
+	request->end_ns = 0;
+	request->candidate = 0;
+	if (r < 0)
+		return r;
+	route = engine_route(engine, request->op.op);
+	if (!route->n_candidates)
+		return error_set(&request->error, -EOPNOTSUPP, "%s: no plugin here serves it", route->op->name);
+	if (!request->arrived_ns)
+		request->arrived_ns = now_ns();
+	request->deadline_ns = request->op.deadline_ms
+				       ? request->arrived_ns + (uint64_t)request->op.deadline_ms * 1000000u
+				       : 0;
+	request->cost = route->op->cost(&request->op);
+	return 0;
+}
+
+void engine_submit(struct engine *engine, struct engine_request *request, bool inline_ok)
+{
+	enum verdict verdict = REFUSED;
+	int r = prepare(engine, request);
+
+	if (r < 0) {
+		finish(request, r);
+		return;
+	}
+	pthread_mutex_lock(&engine->lock);
+	verdict = admit(engine, request, inline_ok, &request->error);
+	pthread_mutex_unlock(&engine->lock);
+	if (verdict == INLINE)
+		run_request(engine, request);
+	else if (verdict == REFUSED)
+		finish(request, request->result);
+}
+
+struct engine_request *schedule_take_waiting(struct engine *engine, struct engine_session *session)
+{
+	struct engine_request *list = session->waiting.head;
+
+	for (struct engine_request *request = list; request; request = request->next)
+		buffers_unpin(request);
+	session->waiting = (struct request_list){ 0 };
+	ready_remove(engine, session);
+	return list;
+}
+
+void schedule_finish_all(struct engine_request *list, int result, const char *text)
+{
+	while (list) {
+		struct engine_request *next = list->next;
+
+		error_set(&list->error, result, "%s: %s", op_by_id(list->op.op)->name, text);
+		finish(list, result);
+		list = next;
+	}
+}
+
+static struct engine_request *find_waiting(struct engine *engine, uint32_t owner, uint64_t id,
+					   struct engine_session **ret_session)
+{
+	for (struct engine_session *s = engine->ready_head; s; s = s->next_ready) {
+		if (s->owner != owner)
+			continue;
+		for (struct engine_request *request = s->waiting.head; request; request = request->next) {
+			if (request->id == id) {
+				*ret_session = s;
+				return request;
+			}
+		}
+	}
+	return NULL;
+}
+
+static bool is_running(const struct engine *engine, uint32_t owner, uint64_t id)
+{
+	for (const struct engine_request *request = engine->running.head; request; request = request->next)
+		if (request->owner == owner && request->id == id)
+			return true;
+	return false;
+}
+
+int engine_cancel(struct engine *engine, uint32_t owner, uint64_t id, struct error *error)
+{
+	struct engine_request *request;
+	struct engine_session *session;
+	int r = 0;
+
+	pthread_mutex_lock(&engine->lock);
+	request = find_waiting(engine, owner, id, &session);
+	if (request) {
+		list_remove(&session->waiting, request);
+		if (!session->waiting.head)
+			ready_remove(engine, session);
+		buffers_unpin(request);
+		request->next = NULL;
+	} else if (is_running(engine, owner, id)) {
+		r = error_set(error, -EBUSY, "request %#" PRIx64 ": runs already, cannot be cancelled", id);
+	} else {
+		r = error_set(error, -ENOENT, "request %#" PRIx64 ": is not here, or has completed", id);
+	}
+	pthread_mutex_unlock(&engine->lock);
+	if (request)
+		schedule_finish_all(request, -ECANCELED, "was cancelled");
+	return r;
+}
+
+uint64_t engine_oldest(struct engine *engine, uint32_t *ret_owner, uint64_t *ret_id)
+{
+	uint64_t start = 0;
+
+	pthread_mutex_lock(&engine->lock);
+	if (engine->running.head) {
+		start = engine->running.head->start_ns;
+		*ret_owner = engine->running.head->owner;
+		*ret_id = engine->running.head->id;
+	}
+	pthread_mutex_unlock(&engine->lock);
+	return start;
+}
+
+int schedule_start(struct engine *engine, struct error *error)
+{
+	unsigned int n = engine->config->threads;
+	pthread_condattr_t monotonic;
+
+	if (!n)
+		n = (unsigned int)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
+	pthread_mutex_init(&engine->lock, NULL);
+	pthread_cond_init(&engine->work, NULL);
+	pthread_cond_init(&engine->idle, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&engine->clock_wake, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	engine->threads = calloc(n, sizeof(*engine->threads));
+	if (!engine->threads)
+		return error_set(error, -ENOMEM, "engine: no memory for %u threads", n);
+	while (engine->n_threads < n) {
+		if (pthread_create(&engine->threads[engine->n_threads], NULL, worker_main, engine))
+			return error_set(error, -EAGAIN, "engine: cannot start thread %u of %u", engine->n_threads + 1,
+					 n);
+		engine->n_threads++;
+	}
+	return 0;
+}
+
+void schedule_stop(struct engine *engine)
+{
+	pthread_mutex_lock(&engine->lock);
+	engine->stopping = true;
+	pthread_cond_broadcast(&engine->work);
+	pthread_cond_broadcast(&engine->clock_wake);
+	pthread_mutex_unlock(&engine->lock);
+	for (unsigned int i = 0; i < engine->n_threads; i++)
+		pthread_join(engine->threads[i], NULL);
+	if (engine->clock_started)
+		pthread_join(engine->clock, NULL);
+	free(engine->threads);
+	pthread_cond_destroy(&engine->work);
+	pthread_cond_destroy(&engine->idle);
+	pthread_cond_destroy(&engine->clock_wake);
+	pthread_mutex_destroy(&engine->lock);
+}
