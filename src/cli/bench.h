@@ -15,6 +15,8 @@
 
 #include "cli/cli.h"
 
+#define BENCH_MAX_SAMPLES 100000
+
 struct bench_options {
 	struct cli_common common;
 	struct cli_sizes sizes;
@@ -23,7 +25,7 @@ struct bench_options {
 	const char *against;
 	const char *plot;
 	const char *from;
-	int plain, is_double;
+	int plain, is_double, raw;
 	uint64_t seed;
 };
 

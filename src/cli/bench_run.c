@@ -7,7 +7,6 @@
 #include "cli/bench.h"
 
 #define MIN_SAMPLES 5
-#define MAX_SAMPLES 100000
 
 static void side_fini(struct bench_side *side)
 {
@@ -30,7 +29,7 @@ static int side_init(struct cli *cli, const char *role, const char *url, struct 
 	r = cli_describe(side->context, &side->where);
 	if (r < 0)
 		return cli_fail(cli, CLI_FAILED, r, "%s: cannot ask what it is: %s", role, vaccel_error());
-	side->samples = calloc(MAX_SAMPLES, sizeof(*side->samples));
+	side->samples = calloc(BENCH_MAX_SAMPLES, sizeof(*side->samples));
 	if (!side->samples)
 		return cli_fail(cli, CLI_FAILED, -ENOMEM, "samples: cannot store: out of memory");
 	transport = json_object_get_string(json_object_object_get(side->where, "transport"));
@@ -79,7 +78,7 @@ static int take_samples(struct cli *cli, const struct bench *bench, struct bench
 
 static bool enough(const struct bench_options *options, size_t n, uint64_t start)
 {
-	if (n >= MAX_SAMPLES)
+	if (n >= BENCH_MAX_SAMPLES)
 		return true;
 	if (options->repeat)
 		return n >= options->repeat;
@@ -109,12 +108,24 @@ static int measure_prepared(struct cli *cli, const struct bench *bench, const st
 	return status;
 }
 
-static struct json_object *side_result(const struct bench *bench, struct bench_side *side, uint64_t size,
-				       uint64_t *ret_median)
+static struct json_object *raw_samples(const struct bench_side *side)
+{
+	struct json_object *array = json_object_new_array();
+
+	for (size_t i = 0; i < side->n_samples; i++)
+		json_object_array_add(array, json_object_new_uint64(side->samples[i]));
+	return array;
+}
+
+static struct json_object *side_result(const struct bench *bench, const struct bench_options *options,
+				       struct bench_side *side, uint64_t size, uint64_t *ret_median)
 {
 	struct json_object *object = json_object_new_object();
 	struct stats stats;
 
+	/* Before they are sorted: the order tells of drift. */
+	if (options->raw)
+		json_object_object_add(object, "samples_ns", raw_samples(side));
 	stats_of(side->samples, side->n_samples, &stats);
 	js_number(object, bench->value, bench->value_of(size, (double)stats.median));
 	js_count(object, "samples", stats.n);
@@ -127,16 +138,17 @@ static struct json_object *side_result(const struct bench *bench, struct bench_s
 	return object;
 }
 
-static void add_row(const struct bench *bench, struct bench_side *sides, size_t n_sides, uint64_t size,
-		    struct json_object *rows, struct json_object *ratios)
+static void add_row(const struct bench *bench, const struct bench_options *options, struct bench_side *sides,
+		    size_t n_sides, uint64_t size, struct json_object *result)
 {
+	struct json_object *ratios = json_object_object_get(result, "ratios");
 	struct json_object *row = json_object_new_object();
 	uint64_t median[2];
 	char name[96];
 
 	js_count(row, bench->key, size);
 	for (size_t i = 0; i < n_sides; i++)
-		json_object_object_add(row, sides[i].role, side_result(bench, &sides[i], size, &median[i]));
+		json_object_object_add(row, sides[i].role, side_result(bench, options, &sides[i], size, &median[i]));
 	if (n_sides == 2) {
 		double ratio = (double)median[0] / (double)median[1];
 
@@ -146,7 +158,7 @@ static void add_row(const struct bench *bench, struct bench_side *sides, size_t 
 		js_number(ratios, name, ratio);
 	}
 	js_bool(row, "verified", bench->check != NULL);
-	json_object_array_add(rows, row);
+	json_object_array_add(json_object_object_get(result, "rows"), row);
 }
 
 static int measure_size(struct cli *cli, const struct bench *bench, const struct bench_options *options,
@@ -193,8 +205,6 @@ static int measure_all(struct cli *cli, const struct bench *bench, const struct 
 {
 	const uint64_t *sizes = options->sizes.n ? options->sizes.size : bench->sizes;
 	struct json_object *result = new_result(bench, options, sides, n_sides);
-	struct json_object *rows = json_object_object_get(result, "rows");
-	struct json_object *ratios = json_object_object_get(result, "ratios");
 
 	for (size_t i = 0; options->sizes.n ? i < options->sizes.n : sizes[i] != 0; i++) {
 		int status = measure_size(cli, bench, options, sides, n_sides, sizes[i]);
@@ -203,7 +213,7 @@ static int measure_all(struct cli *cli, const struct bench *bench, const struct 
 			json_object_put(result);
 			return status;
 		}
-		add_row(bench, sides, n_sides, sizes[i], rows, ratios);
+		add_row(bench, options, sides, n_sides, sizes[i], result);
 	}
 	*ret_result = result;
 	return CLI_OK;

@@ -62,23 +62,28 @@ struct cli_common {
 	int help;
 };
 
-#define CLI_OPTION_TRANSPORT(struct_)                                                     \
-	{                                                                                 \
-		.name = "transport", .letter = 't', .type = CLI_TEXT, .value = "URL",     \
-		.help = "where operations are served: local:, virtio:DEVICE, shm:SOCKET", \
-		.offset = offsetof(struct_, common.transport)                             \
+/* Rows of an options table. letter: 0 for none; value: the value's name in the help; max: 0 for no limit. */
+#define CLI_ROW_FLAG(struct_, member_, name_, letter_, set_, help_)                                 \
+	{                                                                                           \
+		name_, letter_, CLI_FLAG, NULL, help_, offsetof(struct_, member_), set_, 0, 0, NULL \
 	}
-#define CLI_OPTION_JSON(struct_)                                                                            \
-	{                                                                                                   \
-		.name = "json", .letter = 'j', .type = CLI_FLAG, .set = 1, .help = "print one JSON object", \
-		.offset = offsetof(struct_, common.json)                                                    \
+#define CLI_ROW_VALUE(struct_, member_, name_, letter_, type_, value_, help_)                   \
+	{                                                                                       \
+		name_, letter_, type_, value_, help_, offsetof(struct_, member_), 0, 0, 0, NULL \
 	}
-#define CLI_OPTION_HELP(struct_)                                                                      \
-	{                                                                                             \
-		.name = "help", .letter = 'h', .type = CLI_FLAG, .set = 1, .help = "print this text", \
-		.offset = offsetof(struct_, common.help)                                              \
+#define CLI_ROW_COUNT(struct_, member_, name_, letter_, value_, min_, max_, help_)                        \
+	{                                                                                                 \
+		name_, letter_, CLI_COUNT, value_, help_, offsetof(struct_, member_), 0, min_, max_, NULL \
 	}
-#define CLI_COMMON(struct_) CLI_OPTION_TRANSPORT(struct_), CLI_OPTION_JSON(struct_), CLI_OPTION_HELP(struct_)
+#define CLI_ROW_CHOICE(struct_, member_, name_, letter_, value_, choices_, help_)                        \
+	{                                                                                                \
+		name_, letter_, CLI_CHOICE, value_, help_, offsetof(struct_, member_), 0, 0, 0, choices_ \
+	}
+#define CLI_ROWS_COMMON(struct_)                                                             \
+	CLI_ROW_VALUE(struct_, common.transport, "transport", 't', CLI_TEXT, "URL",          \
+		      "where operations are served: local:, virtio:DEVICE, shm:SOCKET"),     \
+		CLI_ROW_FLAG(struct_, common.json, "json", 'j', 1, "print one JSON object"), \
+		CLI_ROW_FLAG(struct_, common.help, "help", 'h', 1, "print this text")
 
 struct cli;
 

@@ -24,39 +24,25 @@ static void defaults(void *data)
 	options->seed = 1;
 }
 
-#define AT(member_) .offset = offsetof(struct bench_options, member_)
+#define VALUE(name_, letter_, type_, value_, member_, help_) \
+	CLI_ROW_VALUE(struct bench_options, member_, name_, letter_, type_, value_, help_)
+#define FLAG(name_, member_, set_, help_) CLI_ROW_FLAG(struct bench_options, member_, name_, 0, set_, help_)
+#define COUNT(name_, letter_, max_, member_, help_) \
+	CLI_ROW_COUNT(struct bench_options, member_, name_, letter_, "N", 0, max_, help_)
 
 static const struct cli_option bench_options[] = {
-	{ .name = "sizes", .letter = 's', .type = CLI_SIZES, .value = "N,N...", .help = "sizes to measure", AT(sizes) },
-	{ .name = "against",
-	  .letter = 'a',
-	  .type = CLI_TEXT,
-	  .value = "URL",
-	  .help = "the baseline's transport, or none (local:)",
-	  AT(against) },
-	{ .name = "repeat",
-	  .letter = 'r',
-	  .type = CLI_COUNT,
-	  .value = "N",
-	  .max = 100000,
-	  .help = "samples of each size, 0: as many as fit the time (0)",
-	  AT(repeat) },
-	{ .name = "seconds", .type = CLI_NUMBER, .value = "X", .help = "time for each size (1)", AT(seconds) },
-	{ .name = "registered", .type = CLI_FLAG, .set = 0, .help = "data in registered buffers (default)", AT(plain) },
-	{ .name = "plain", .type = CLI_FLAG, .set = 1, .help = "data in ordinary memory", AT(plain) },
-	{ .name = "double", .type = CLI_FLAG, .set = 1, .help = "double precision", AT(is_double) },
-	{ .name = "seed", .type = CLI_COUNT, .value = "N", .help = "of the random data (1)", AT(seed) },
-	{ .name = "plot",
-	  .type = CLI_FILE,
-	  .value = "FILE",
-	  .help = "draw the result: FILE.png or FILE.svg",
-	  AT(plot) },
-	{ .name = "from",
-	  .type = CLI_FILE,
-	  .value = "FILE",
-	  .help = "show a result of --json, measure nothing",
-	  AT(from) },
-	CLI_COMMON(struct bench_options),
+	VALUE("sizes", 's', CLI_SIZES, "N,N...", sizes, "sizes to measure"),
+	VALUE("against", 'a', CLI_TEXT, "URL", against, "the baseline's transport, or none (local:)"),
+	COUNT("repeat", 'r', BENCH_MAX_SAMPLES, repeat, "samples of each size, 0: what fits the time (0)"),
+	VALUE("seconds", 0, CLI_NUMBER, "X", seconds, "time for each size (1)"),
+	FLAG("registered", plain, 0, "data in registered buffers (default)"),
+	FLAG("plain", plain, 1, "data in ordinary memory"),
+	FLAG("double", is_double, 1, "double precision"),
+	COUNT("seed", 0, 0, seed, "of the random data (1)"),
+	FLAG("raw", raw, 1, "with --json: every sample too"),
+	VALUE("plot", 0, CLI_FILE, "FILE", plot, "draw the result: FILE.png or FILE.svg"),
+	VALUE("from", 0, CLI_FILE, "FILE", from, "show a result of --json, measure nothing"),
+	CLI_ROWS_COMMON(struct bench_options),
 };
 
 static const struct bench *find_bench(const char *name)

@@ -11,7 +11,7 @@ struct info_options {
 	struct cli_common common;
 };
 
-static const struct cli_option info_options[] = { CLI_COMMON(struct info_options) };
+static const struct cli_option info_options[] = { CLI_ROWS_COMMON(struct info_options) };
 
 /*
  * Plugins that do not serve, and why. A remote end does not tell; of "local:" another engine of the same configuration

@@ -18,15 +18,8 @@ static void defaults(void *data)
 }
 
 static const struct cli_option ping_options[] = {
-	{ .name = "count",
-	  .letter = 'c',
-	  .type = CLI_COUNT,
-	  .value = "N",
-	  .min = 1,
-	  .max = 10000000,
-	  .help = "requests to send (100)",
-	  .offset = offsetof(struct ping_options, count) },
-	CLI_COMMON(struct ping_options),
+	CLI_ROW_COUNT(struct ping_options, count, "count", 'c', "N", 1, 10000000, "requests to send (100)"),
+	CLI_ROWS_COMMON(struct ping_options),
 };
 
 static void report(struct cli *cli, const char *transport, const struct stats *stats)

@@ -15,7 +15,7 @@ struct plugin_options {
 	struct cli_common common;
 };
 
-static const struct cli_option plugin_options[] = { CLI_COMMON(struct plugin_options) };
+static const struct cli_option plugin_options[] = { CLI_ROWS_COMMON(struct plugin_options) };
 
 static const char *threads_text(uint32_t threads)
 {

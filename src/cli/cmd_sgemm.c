@@ -29,32 +29,17 @@ static void defaults(void *data)
 	options->seed = 1;
 }
 
-#define COUNT(name_, letter_, value_, member_, help_)                                                \
-	{                                                                                            \
-		.name = name_, .letter = letter_, .type = CLI_COUNT, .value = value_, .help = help_, \
-		.offset = offsetof(struct sgemm_options, member_)                                    \
-	}
-#define FLAG(name_, member_, set_, help_)                                    \
-	{                                                                    \
-		.name = name_, .type = CLI_FLAG, .set = set_, .help = help_, \
-		.offset = offsetof(struct sgemm_options, member_)            \
-	}
-#define NUMBER(name_, member_, help_)                                           \
-	{                                                                       \
-		.name = name_, .type = CLI_NUMBER, .value = "X", .help = help_, \
-		.offset = offsetof(struct sgemm_options, member_)               \
-	}
+#define COUNT(name_, letter_, value_, member_, help_) \
+	CLI_ROW_COUNT(struct sgemm_options, member_, name_, letter_, value_, 0, 0, help_)
+#define FLAG(name_, member_, set_, help_) CLI_ROW_FLAG(struct sgemm_options, member_, name_, 0, set_, help_)
+#define NUMBER(name_, member_, help_)	  CLI_ROW_VALUE(struct sgemm_options, member_, name_, 0, CLI_NUMBER, "X", help_)
 
 static const struct cli_option sgemm_options[] = {
 	COUNT("rows", 'm', "M", m, "rows of op(A) and C (512)"),
 	COUNT("columns", 'n', "N", n, "columns of op(B) and C (512)"),
 	COUNT("inner", 'k', "K", k, "columns of op(A), rows of op(B) (512)"),
-	{ .name = "order",
-	  .type = CLI_CHOICE,
-	  .value = "ORDER",
-	  .choices = orders,
-	  .help = "how matrices are stored: row or col (row)",
-	  .offset = offsetof(struct sgemm_options, order) },
+	CLI_ROW_CHOICE(struct sgemm_options, order, "order", 0, "ORDER", orders,
+		       "row or col: how they are stored (row)"),
 	FLAG("transa", transa, 1, "A is stored transposed"),
 	FLAG("transb", transb, 1, "B is stored transposed"),
 	NUMBER("alpha", alpha, "factor of the product (1)"),
@@ -62,21 +47,15 @@ static const struct cli_option sgemm_options[] = {
 	COUNT("lda", 0, "N", lda, "leading dimension of A, 0: the smallest (0)"),
 	COUNT("ldb", 0, "N", ldb, "leading dimension of B (0)"),
 	COUNT("ldc", 0, "N", ldc, "leading dimension of C (0)"),
-	{ .name = "repeat",
-	  .letter = 'r',
-	  .type = CLI_COUNT,
-	  .value = "N",
-	  .min = 1,
-	  .max = 1000000,
-	  .help = "timed runs, after one that is not (5)",
-	  .offset = offsetof(struct sgemm_options, repeat) },
+	CLI_ROW_COUNT(struct sgemm_options, repeat, "repeat", 'r', "N", 1, 1000000,
+		      "timed runs, after a first one (5)"),
 	FLAG("registered", plain, 0, "matrices in registered buffers (default)"),
 	FLAG("plain", plain, 1, "matrices in ordinary memory"),
 	FLAG("double", is_double, 1, "double precision (DGEMM)"),
 	FLAG("verify", no_verify, 0, "compare with a product computed here (default)"),
-	FLAG("no-verify", no_verify, 1, "do not"),
+	FLAG("no-verify", no_verify, 1, "do not compare"),
 	COUNT("seed", 0, "N", seed, "of the random matrices (1)"),
-	CLI_COMMON(struct sgemm_options),
+	CLI_ROWS_COMMON(struct sgemm_options),
 };
 
 static void job_from(const struct sgemm_options *options, struct gemm_job *ret_job)
