@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See vring.h. Comments name sections of the virtio 1.2 specification. */
+#include "vhost/vring.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "util/util.h"
+
+/* 2.7.5 */
+struct vring_desc_raw {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags;
+	uint16_t next;
+};
+
+/* 2.7.6; behind the ring: used_event */
+struct vring_avail_raw {
+	uint16_t flags;
+	uint16_t idx;
+	uint16_t ring[];
+};
+
+/* 2.7.8; behind the ring: avail_event */
+struct vring_used_raw {
+	uint16_t flags;
+	uint16_t idx;
+	struct {
+		uint32_t id;
+		uint32_t len;
+	} ring[];
+};
+
+#define DESC_F_NEXT	     1u
+#define DESC_F_WRITE	     2u
+#define DESC_F_INDIRECT	     4u
+#define USED_F_NO_NOTIFY     1u
+#define AVAIL_F_NO_INTERRUPT 1u
+
+/* One read or write of memory that the guest shares. */
+#define LOAD(field)	    __atomic_load_n(&(field), __ATOMIC_RELAXED)
+#define STORE(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELAXED)
+
+static int check_setup(const struct vring_setup *s, struct error *error)
+{
+	if (s->num == 0 || s->num > VRING_MAX_NUM || (s->num & (s->num - 1)))
+		return error_set(error, -EINVAL, "ring size %u is not a power of two up to %d", s->num, VRING_MAX_NUM);
+	if (s->desc % 16 || s->avail % 2 || s->used % 4)
+		return error_set(error, -EINVAL,
+				 "ring addresses %#" PRIx64 ", %#" PRIx64 ", %#" PRIx64 " are not aligned", s->desc,
+				 s->avail, s->used);
+	return 0;
+}
+
+static int map_part(const struct vhost_memory *memory, uint64_t uva, uint64_t len, const char *what, uintptr_t align,
+		    void *ret_pp, struct error *error)
+{
+	void *data = vhost_memory_user(memory, uva, len);
+
+	if (!data)
+		return error_set(error, -EFAULT, "%s at %#" PRIx64 " is not in one region of shared memory", what, uva);
+	/* A region's user address may be aligned otherwise than its mapping here. */
+	if ((uintptr_t)data % align)
+		return error_set(error, -EINVAL, "%s at %#" PRIx64 " is not aligned", what, uva);
+	memcpy(ret_pp, &data, sizeof(data));
+	return 0;
+}
+
+static int map_ring(struct vring *v, const struct vring_setup *s, struct error *error)
+{
+	int r = map_part(v->memory, s->desc, 16ul * s->num, "descriptor table", 16, &v->desc, error);
+
+	if (r == 0)
+		r = map_part(v->memory, s->avail, 6ul + 2ul * s->num, "available ring", 2, &v->avail, error);
+	if (r == 0)
+		r = map_part(v->memory, s->used, 6ul + 8ul * s->num, "used ring", 4, &v->used, error);
+	return r;
+}
+
+int vring_init(struct vring *v, const struct vhost_memory *memory, const struct vring_setup *setup,
+	       struct inflight_region *journal, struct inflight_entry *entries, struct error *error)
+{
+	int r = check_setup(setup, error);
+	int n;
+
+	*v = (struct vring){ .memory = memory, .num = setup->num };
+	if (r == 0)
+		r = map_ring(v, setup, error);
+	if (r < 0)
+		return r;
+	v->event_idx = setup->features & VHOST_BIT(VHOST_F_EVENT_IDX);
+	v->indirect = setup->features & VHOST_BIT(VHOST_F_INDIRECT_DESC);
+	v->used_idx = le16toh(LOAD(v->used->idx));
+	n = inflight_open(&v->inflight, journal, v->num, v->used_idx, setup->counter, entries, error);
+	if (n < 0)
+		return n;
+	/* Heads leave the available ring in order, so what was taken is what was given back and what is in flight. */
+	v->last_avail = setup->recover || n > 0 ? (uint16_t)(v->used_idx + n) : setup->base;
+	v->pieces = calloc(VRING_MAX_PIECES, sizeof(v->pieces[0]));
+	v->table = calloc(VRING_MAX_CHAIN, sizeof(v->table[0]));
+	v->busy = calloc(v->num, 1);
+	if (!v->pieces || !v->table || !v->busy) {
+		free(v->pieces);
+		free(v->table);
+		free(v->busy);
+		*v = (struct vring){ .num = 0 };
+		return error_set(error, -ENOMEM, "no memory for a ring of %u", setup->num);
+	}
+	for (int i = 0; i < n; i++)
+		v->busy[entries[i].head] = 1;
+	v->n_busy = (uint32_t)n;
+	pthread_mutex_init(&v->push_lock, NULL);
+	return n;
+}
+
+void vring_fini(struct vring *v)
+{
+	if (!v->busy)
+		return;
+	pthread_mutex_destroy(&v->push_lock);
+	free(v->pieces);
+	free(v->table);
+	free(v->busy);
+	v->busy = NULL;
+}
+
+/* The descriptors of a chain come either from the ring's table or from the private copy of an indirect one. */
+struct source {
+	struct vring_desc_raw *table;
+	uint32_t num;
+	bool indirect;
+};
+
+/* Reads a descriptor once. Each field is whole, and a change between fields harms only who makes it. */
+static struct vring_desc_raw read_desc(const struct source *source, uint32_t index)
+{
+	struct vring_desc_raw *d = &source->table[index];
+
+	return (struct vring_desc_raw){
+		.addr = le64toh(LOAD(d->addr)),
+		.len = le32toh(LOAD(d->len)),
+		.flags = le16toh(LOAD(d->flags)),
+		.next = le16toh(LOAD(d->next)),
+	};
+}
+
+/* 2.7.5.3: copies an indirect table into private memory. */
+static int enter_indirect(struct vring *v, const struct vring_desc_raw *d, struct source *source, struct error *error)
+{
+	if (!v->indirect)
+		return error_set(error, -EINVAL, "indirect descriptor, which was not negotiated");
+	if (source->indirect)
+		return error_set(error, -EINVAL, "indirect descriptor inside an indirect table");
+	if (d->flags & DESC_F_NEXT)
+		return error_set(error, -EINVAL, "indirect descriptor with a next one");
+	if (d->len == 0 || d->len % sizeof(*d) || d->len / sizeof(*d) > VRING_MAX_CHAIN)
+		return error_set(error, -EINVAL, "indirect table of %u bytes", d->len);
+	*source = (struct source){ .table = v->table, .num = (uint32_t)(d->len / sizeof(*d)), .indirect = true };
+	return vhost_memory_read(v->memory, d->addr, v->table, d->len, error);
+}
+
+static int add_pieces(struct vring *v, const struct vring_desc_raw *d, struct vring_chain *chain, size_t *n_pieces,
+		      struct error *error)
+{
+	size_t before = *n_pieces;
+	int r;
+
+	if (!(d->flags & DESC_F_WRITE) && chain->n_writable > 0)
+		return error_set(error, -EINVAL, "readable descriptor after a writable one");
+	r = vhost_memory_iov(v->memory, d->addr, d->len, v->pieces, VRING_MAX_PIECES, n_pieces, error);
+	if (r < 0)
+		return r;
+	if (d->flags & DESC_F_WRITE) {
+		chain->n_writable += *n_pieces - before;
+		chain->writable_len += d->len;
+	} else {
+		chain->n_readable += *n_pieces - before;
+		chain->readable_len += d->len;
+	}
+	return 0;
+}
+
+/* Walks the chain from head. Bounded by the number of descriptors there are, so a loop ends as an error. */
+static int walk_chain(struct vring *v, uint16_t head, struct vring_chain *chain, struct error *error)
+{
+	struct source source = { .table = v->desc, .num = v->num };
+	uint32_t index = head, seen = 0;
+	size_t n_pieces = 0;
+
+	*chain = (struct vring_chain){ .head = head, .readable = v->pieces };
+	for (;;) {
+		struct vring_desc_raw d = read_desc(&source, index);
+		int r;
+
+		if (++seen > source.num)
+			return error_set(error, -ELOOP, "chain of more than %u descriptors", source.num);
+		if (d.flags & DESC_F_INDIRECT) {
+			r = enter_indirect(v, &d, &source, error);
+			if (r < 0)
+				return r;
+			index = 0;
+			seen = 0;
+			continue;
+		}
+		r = add_pieces(v, &d, chain, &n_pieces, error);
+		if (r < 0)
+			return r;
+		if (!(d.flags & DESC_F_NEXT))
+			break;
+		if (d.next >= source.num)
+			return error_set(error, -EINVAL, "next descriptor %u of %u", d.next, source.num);
+		index = d.next;
+	}
+	chain->writable = v->pieces + chain->n_readable;
+	return 0;
+}
+
+/* A head that is being pushed right now is free once the pusher has left the lock. */
+static bool head_is_busy(struct vring *v, uint16_t head)
+{
+	bool busy = __atomic_load_n(&v->busy[head], __ATOMIC_ACQUIRE);
+
+	if (busy) {
+		pthread_mutex_lock(&v->push_lock);
+		busy = v->busy[head];
+		pthread_mutex_unlock(&v->push_lock);
+	}
+	return busy;
+}
+
+int vring_pop(struct vring *v, struct vring_chain *ret_chain, struct error *error)
+{
+	uint16_t avail_idx = le16toh(__atomic_load_n(&v->avail->idx, __ATOMIC_ACQUIRE));
+	uint16_t waiting = (uint16_t)(avail_idx - v->last_avail);
+	uint16_t head;
+	int r;
+
+	if (waiting == 0)
+		return 0;
+	if (waiting > v->num)
+		return error_set(error, -EINVAL, "available index %u is %u ahead in a ring of %u", avail_idx, waiting,
+				 v->num);
+	head = le16toh(LOAD(v->avail->ring[v->last_avail & (v->num - 1)]));
+	if (head >= v->num)
+		return error_set(error, -EINVAL, "available descriptor %u in a ring of %u", head, v->num);
+	if (head_is_busy(v, head))
+		return error_set(error, -EINVAL, "descriptor %u was made available while it is in use", head);
+	r = walk_chain(v, head, ret_chain, error);
+	if (r < 0)
+		return error_prefix(error, "descriptor chain %u", head);
+	v->busy[head] = 1;
+	__atomic_fetch_add(&v->n_busy, 1, __ATOMIC_RELAXED);
+	v->last_avail++;
+	return 1;
+}
+
+uint64_t vring_next_counter(const struct vring *v)
+{
+	return v->inflight.counter;
+}
+
+void vring_take(struct vring *v, uint16_t head)
+{
+	inflight_take(&v->inflight, head);
+}
+
+int vring_refetch(struct vring *v, const struct inflight_entry *entry, struct vring_chain *ret_chain,
+		  struct error *error)
+{
+	int r = walk_chain(v, entry->head, ret_chain, error);
+
+	ret_chain->head = entry->head;
+	ret_chain->counter = entry->counter;
+	return r < 0 ? error_prefix(error, "descriptor chain %u", entry->head) : 0;
+}
+
+void vring_push(struct vring *v, uint16_t head, uint32_t len)
+{
+	pthread_mutex_lock(&v->push_lock);
+	STORE(v->used->ring[v->used_idx & (v->num - 1)].id, htole32(head));
+	STORE(v->used->ring[v->used_idx & (v->num - 1)].len, htole32(len));
+	v->used_idx++;
+	inflight_give_begin(&v->inflight, head);
+	/* 2.7.8.2: the element and all that was written to the chain before the index. */
+	__atomic_store_n(&v->used->idx, htole16(v->used_idx), __ATOMIC_RELEASE);
+	inflight_give_end(&v->inflight, head, v->used_idx);
+	__atomic_store_n(&v->busy[head], 0, __ATOMIC_RELEASE);
+	__atomic_fetch_sub(&v->n_busy, 1, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&v->push_lock);
+}
+
+/* 2.7.10: whether event lies in (old, new], counted modulo 2^16. */
+static bool passed(uint16_t event, uint16_t new, uint16_t old)
+{
+	return (uint16_t)(new - event - 1) < (uint16_t)(new - old);
+}
+
+bool vring_wants_signal(struct vring *v)
+{
+	uint16_t old, new, event;
+	bool valid, wants;
+
+	/* The index is visible before the guest's wish is read. */
+	atomic_thread_fence(memory_order_seq_cst);
+	pthread_mutex_lock(&v->push_lock);
+	old = v->signalled;
+	new = v->used_idx;
+	valid = v->signalled_valid;
+	if (!v->event_idx) {
+		wants = (!valid || new != old) && !(le16toh(LOAD(v->avail->flags)) & AVAIL_F_NO_INTERRUPT);
+	} else {
+		event = le16toh(LOAD(v->avail->ring[v->num]));
+		wants = !valid || passed(event, new, old);
+	}
+	v->signalled = new;
+	v->signalled_valid = true;
+	pthread_mutex_unlock(&v->push_lock);
+	return wants;
+}
+
+static uint16_t *avail_event(struct vring *v)
+{
+	return (uint16_t *)(void *)&v->used->ring[v->num];
+}
+
+void vring_disable_kicks(struct vring *v)
+{
+	/* With event index the event simply stays behind. */
+	if (!v->event_idx)
+		STORE(v->used->flags, htole16(USED_F_NO_NOTIFY));
+}
+
+bool vring_enable_kicks(struct vring *v)
+{
+	if (v->event_idx)
+		STORE(*avail_event(v), htole16(v->last_avail));
+	else
+		STORE(v->used->flags, 0);
+	/* The wish is visible before the index is looked at again. */
+	atomic_thread_fence(memory_order_seq_cst);
+	return le16toh(LOAD(v->avail->idx)) != v->last_avail;
+}
+
+uint32_t vring_n_busy(const struct vring *v)
+{
+	return __atomic_load_n(&v->n_busy, __ATOMIC_ACQUIRE);
+}
