@@ -185,24 +185,21 @@ static void drop_objects(struct engine *engine)
 		free(session);
 	}
 	for (uint32_t i = 0; i < engine->config->limits.buffers; i++)
-		if (engine->buffers[i].id && engine->buffers[i].mapping.release)
-			engine->buffers[i].mapping.release(engine->buffers[i].mapping.data, engine->buffers[i].len,
-							   engine->buffers[i].mapping.opaque);
+		if (engine->buffers[i].id)
+			release_mapping(engine, engine->buffers[i].id, &engine->buffers[i].mapping);
 }
 
 void engine_free(struct engine *engine)
 {
 	if (!engine)
 		return;
-	for (uint32_t i = 0; i < engine->config->limits.sessions; i++) {
-		struct engine_request *waiting = NULL;
-
-		pthread_mutex_lock(&engine->lock);
+	pthread_mutex_lock(&engine->lock);
+	/* First of all: a request that runs must not be passed on into a queue that nobody looks at any more. */
+	engine->stopping = true;
+	for (uint32_t i = 0; i < engine->config->limits.sessions; i++)
 		if (engine->sessions[i])
-			waiting = schedule_take_waiting(engine, engine->sessions[i]);
-		pthread_mutex_unlock(&engine->lock);
-		schedule_finish_all(waiting, -ECANCELED, "the engine stops");
-	}
+			schedule_cancel_waiting(engine, engine->sessions[i], "the engine stops");
+	pthread_mutex_unlock(&engine->lock);
 	schedule_stop(engine);
 	drop_objects(engine);
 	free_tables(engine);

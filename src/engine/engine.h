@@ -64,6 +64,7 @@ int engine_session_close(struct engine *engine, uint32_t owner, uint64_t id, str
 /*
  * Registers memory that the caller has mapped. release(data, len, opaque) is called when it is unregistered and
  * nothing uses it any more (never under a lock of the engine). extents are kept in the state for the next worker.
+ * A tag that has a bound buffer already gives that buffer's id again, and the new mapping is released at once.
  */
 struct engine_mapping {
 	void *data;
@@ -94,7 +95,7 @@ void engine_submit(struct engine *engine, struct engine_request *request, bool i
 /* 0: it will complete with -ECANCELED. -EBUSY: it runs. -ENOENT: not here (any more). */
 int engine_cancel(struct engine *engine, uint32_t owner, uint64_t id, struct error *error);
 
-/* Cancels what waits, waits for what runs, frees sessions and buffers of the owner. */
+/* Cancels what waits, waits for what runs and for every done(), frees sessions and buffers of the owner. */
 void engine_owner_gone(struct engine *engine, uint32_t owner);
 
 /* The oldest start_ns among the running requests and that request's owner and id; 0 when nothing runs. */

@@ -56,6 +56,12 @@ struct route {
 	unsigned int n_candidates;
 };
 
+/* A done() that is being called; on the stack of the thread that calls it, since the request may be gone by its end. */
+struct ending {
+	uint32_t owner;
+	struct ending *next, *prev;
+};
+
 struct engine {
 	const struct config *config;
 	struct state *state;
@@ -71,13 +77,14 @@ struct engine {
 
 	pthread_mutex_t lock;
 	pthread_cond_t work; /* a session became ready, or a plugin free, or stopping */
-	pthread_cond_t idle; /* a request ended */
+	pthread_cond_t idle; /* a request ended, or left its queue, or its done() returned */
 	bool stopping;
 	struct engine_session *ready_head, *ready_tail; /* sessions with requests waiting, in turn */
 	struct engine_session **sessions;		/* by row of the state */
 	struct engine_buffer *buffers;			/* by row of the state; id 0: none */
 	uint32_t n_bound;				/* of them that have an id */
 	struct request_list running;
+	struct ending *endings;
 
 	pthread_t *threads;
 	unsigned int n_threads;
@@ -89,7 +96,8 @@ struct engine {
 
 struct route *engine_route(struct engine *engine, uint32_t op);
 
-/* session.c; all under engine->lock */
+/* session.c; all under engine->lock but release_mapping() */
+void release_mapping(struct engine *engine, uint64_t id, const struct engine_mapping *mapping);
 int session_get(struct engine *engine, uint32_t owner, uint64_t id, struct engine_session **ret_session,
 		struct error *error);
 int buffers_pin(struct engine *engine, struct engine_request *request, struct error *error);
@@ -98,10 +106,10 @@ void buffers_unpin(struct engine_request *request);
 /* schedule.c */
 int schedule_start(struct engine *engine, struct error *error);
 void schedule_stop(struct engine *engine);
-/* Under engine->lock: takes what waits of the session off the queues, linked through next. */
-struct engine_request *schedule_take_waiting(struct engine *engine, struct engine_session *session);
-/* Without the lock: completes such a list. */
-void schedule_finish_all(struct engine_request *list, int result, const char *text);
+/* Under engine->lock, which it gives up meanwhile: completes what waits of the session with -ECANCELED and text. */
+void schedule_cancel_waiting(struct engine *engine, struct engine_session *session, const char *text);
+/* Under engine->lock: whether a done() for a request of the owner is being called. */
+bool schedule_owner_ending(const struct engine *engine, uint32_t owner);
 void list_add(struct request_list *list, struct engine_request *request);
 void list_remove(struct request_list *list, struct engine_request *request);
 

@@ -230,8 +230,11 @@ int plugin_start(struct plugin *plugin, const struct config *config, struct erro
 		plugin->cache_dir = make_cache_dir(plugin, config);
 	pthread_mutex_lock(&plugin->lock);
 	r = run_start(plugin, config, error);
-	if (r == 0)
+	if (r == 0) {
 		plugin->hardware = plugin->decl.hardware();
+		if (!plugin->hardware)
+			r = error_set(error, -EINVAL, "plugin %s: names no hardware", plugin->decl.name);
+	}
 	pthread_mutex_unlock(&plugin->lock);
 	return r;
 }

@@ -203,7 +203,7 @@ static int run_plugin(struct engine *engine, struct engine_request *request)
 	request->end_ns = now_ns();
 	if (r == 0)
 		note_time(candidate, request);
-	return r;
+	return r > 0 ? error_set(&request->error, -EIO, "returned %d, neither 0 nor an error", r) : r;
 }
 
 static void finish(struct engine_request *request, int result)
@@ -212,6 +212,37 @@ static void finish(struct engine_request *request, int result)
 	request->error.code = result;
 	request->done(request);
 }
+
+/* Under the lock, as soon as the request is in no list of the engine. */
+static void ending_begin(struct engine *engine, struct ending *ending, uint32_t owner)
+{
+	*ending = (struct ending){ .owner = owner, .next = engine->endings };
+	if (ending->next)
+		ending->next->prev = ending;
+	engine->endings = ending;
+}
+
+/* Under the lock. */
+static void ending_end(struct engine *engine, struct ending *ending)
+{
+	if (ending->prev)
+		ending->prev->next = ending->next;
+	else
+		engine->endings = ending->next;
+	if (ending->next)
+		ending->next->prev = ending->prev;
+	pthread_cond_broadcast(&engine->idle);
+}
+
+bool schedule_owner_ending(const struct engine *engine, uint32_t owner)
+{
+	for (const struct ending *ending = engine->endings; ending; ending = ending->next)
+		if (ending->owner == owner)
+			return true;
+	return false;
+}
+
+static int watch_deadline(struct engine *engine, struct error *error);
 
 static void set_plugin_error(struct engine_request *request, int result)
 {
@@ -226,6 +257,7 @@ static void set_plugin_error(struct engine_request *request, int result)
 static void run_request(struct engine *engine, struct engine_request *request)
 {
 	int r = run_plugin(engine, request);
+	struct ending ending;
 	bool pass_on;
 
 	pthread_mutex_lock(&engine->lock);
@@ -236,8 +268,12 @@ static void run_request(struct engine *engine, struct engine_request *request)
 		request->candidate++;
 		list_push_front(&request->from->waiting, request);
 		ready_append(engine, request->from);
+		/* Without a clock the deadline is seen when the request's turn comes. */
+		if (request->deadline_ns)
+			watch_deadline(engine, NULL);
 	} else {
 		buffers_unpin(request);
+		ending_begin(engine, &ending, request->owner);
 	}
 	if (engine->ready_head)
 		pthread_cond_signal(&engine->work);
@@ -248,6 +284,9 @@ static void run_request(struct engine *engine, struct engine_request *request)
 	if (r < 0)
 		set_plugin_error(request, r);
 	finish(request, r);
+	pthread_mutex_lock(&engine->lock);
+	ending_end(engine, &ending);
+	pthread_mutex_unlock(&engine->lock);
 }
 
 static bool past_deadline(const struct engine_request *request, uint64_t now)
@@ -276,6 +315,9 @@ static struct engine_request *take_next(struct engine *engine)
 
 static void expire(struct engine *engine, struct engine_request *request)
 {
+	struct ending ending;
+
+	ending_begin(engine, &ending, request->owner);
 	buffers_unpin(request);
 	pthread_cond_broadcast(&engine->idle);
 	pthread_mutex_unlock(&engine->lock);
@@ -283,6 +325,7 @@ static void expire(struct engine *engine, struct engine_request *request)
 		  op_by_id(request->op.op)->name, request->op.deadline_ms);
 	finish(request, -ETIMEDOUT);
 	pthread_mutex_lock(&engine->lock);
+	ending_end(engine, &ending);
 }
 
 static void *worker_main(void *arg)
@@ -458,26 +501,36 @@ void engine_submit(struct engine *engine, struct engine_request *request, bool i
 		finish(request, request->result);
 }
 
-struct engine_request *schedule_take_waiting(struct engine *engine, struct engine_session *session)
+/* Under the lock, which it gives up meanwhile: completes a list of one owner's requests that are in no queue. */
+static void cancel_all(struct engine *engine, struct engine_request *list, const char *text)
 {
-	struct engine_request *list = session->waiting.head;
+	struct ending ending;
 
+	if (!list)
+		return;
 	for (struct engine_request *request = list; request; request = request->next)
 		buffers_unpin(request);
-	session->waiting = (struct request_list){ 0 };
-	ready_remove(engine, session);
-	return list;
-}
-
-void schedule_finish_all(struct engine_request *list, int result, const char *text)
-{
+	ending_begin(engine, &ending, list->owner);
+	pthread_cond_broadcast(&engine->idle);
+	pthread_mutex_unlock(&engine->lock);
 	while (list) {
 		struct engine_request *next = list->next;
 
-		error_set(&list->error, result, "%s: %s", op_by_id(list->op.op)->name, text);
-		finish(list, result);
+		error_set(&list->error, -ECANCELED, "%s: %s", op_by_id(list->op.op)->name, text);
+		finish(list, -ECANCELED);
 		list = next;
 	}
+	pthread_mutex_lock(&engine->lock);
+	ending_end(engine, &ending);
+}
+
+void schedule_cancel_waiting(struct engine *engine, struct engine_session *session, const char *text)
+{
+	struct engine_request *list = session->waiting.head;
+
+	session->waiting = (struct request_list){ 0 };
+	ready_remove(engine, session);
+	cancel_all(engine, list, text);
 }
 
 static struct engine_request *find_waiting(struct engine *engine, uint32_t owner, uint64_t id,
@@ -516,16 +569,14 @@ int engine_cancel(struct engine *engine, uint32_t owner, uint64_t id, struct err
 		list_remove(&session->waiting, request);
 		if (!session->waiting.head)
 			ready_remove(engine, session);
-		buffers_unpin(request);
 		request->next = NULL;
+		cancel_all(engine, request, "was cancelled");
 	} else if (is_running(engine, owner, id)) {
 		r = error_set(error, -EBUSY, "request %#" PRIx64 ": runs already, cannot be cancelled", id);
 	} else {
 		r = error_set(error, -ENOENT, "request %#" PRIx64 ": is not here, or has completed", id);
 	}
 	pthread_mutex_unlock(&engine->lock);
-	if (request)
-		schedule_finish_all(request, -ECANCELED, "was cancelled");
 	return r;
 }
 

@@ -62,7 +62,7 @@ static void close_plugin_sessions(struct engine *engine, struct engine_session *
 	}
 }
 
-static void release_mapping(struct engine *engine, uint64_t id, const struct engine_mapping *mapping)
+void release_mapping(struct engine *engine, uint64_t id, const struct engine_mapping *mapping)
 {
 	for (unsigned int i = 0; i < engine->n_plugins; i++) {
 		struct plugin *plugin = engine->plugins[i];
@@ -104,8 +104,12 @@ static bool take_mapping(struct engine *engine, uint32_t owner, uint64_t session
 
 		if (!buffer->id || buffer->owner != owner || (session && buffer->session != session))
 			continue;
-		while (buffer->refs)
+		if (buffer->refs) {
+			/* What is in this row after the wait may be another's: look again from the start. */
 			pthread_cond_wait(&engine->idle, &engine->lock);
+			i = UINT32_MAX;
+			continue;
+		}
 		*ret_id = buffer->id;
 		*ret_mapping = buffer->mapping;
 		buffer_clear(engine, buffer);
@@ -131,7 +135,6 @@ static void release_buffers(struct engine *engine, uint32_t owner, uint64_t sess
 
 int engine_session_close(struct engine *engine, uint32_t owner, uint64_t id, struct error *error)
 {
-	struct engine_request *waiting;
 	struct engine_session *session;
 	int r;
 
@@ -142,10 +145,7 @@ int engine_session_close(struct engine *engine, uint32_t owner, uint64_t id, str
 		return r;
 	}
 	session->closing = true;
-	waiting = schedule_take_waiting(engine, session);
-	pthread_mutex_unlock(&engine->lock);
-	schedule_finish_all(waiting, -ECANCELED, "its session was closed");
-	pthread_mutex_lock(&engine->lock);
+	schedule_cancel_waiting(engine, session, "its session was closed");
 	while (session->n_running)
 		pthread_cond_wait(&engine->idle, &engine->lock);
 	pthread_mutex_unlock(&engine->lock);
@@ -177,6 +177,9 @@ void engine_owner_gone(struct engine *engine, uint32_t owner)
 	pthread_mutex_lock(&engine->lock);
 	for (cursor = 0; state_session_next(engine->state, owner, &cursor, &id); cursor = 0)
 		pthread_cond_wait(&engine->idle, &engine->lock);
+	/* The caller frees what done() looks at. */
+	while (schedule_owner_ending(engine, owner))
+		pthread_cond_wait(&engine->idle, &engine->lock);
 	pthread_mutex_unlock(&engine->lock);
 }
 
@@ -185,6 +188,7 @@ int engine_buffer_add(struct engine *engine, uint32_t owner, uint64_t session, u
 		      uint64_t *ret_id, struct error *error)
 {
 	struct engine_session *object;
+	bool surplus = false;
 	int r;
 
 	pthread_mutex_lock(&engine->lock);
@@ -192,13 +196,18 @@ int engine_buffer_add(struct engine *engine, uint32_t owner, uint64_t session, u
 	if (r == 0)
 		r = state_buffer_add(engine->state, owner, session, tag, mapping->len, extents, n_extents, ret_id,
 				     error);
-	if (r == 0 && engine->buffers[row_of(*ret_id)].id)
-		r = error_set(error, -EBUSY, "buffer %#" PRIx64 ": is mapped already", *ret_id);
-	else if (r == 0)
-		buffer_set(engine,
-			   &(struct state_buffer){ .id = *ret_id, .session = session, .owner = owner, .len = mapping->len },
-			   mapping);
+	if (r == 0) {
+		/* The request ran before, and its buffer has been bound since. */
+		surplus = engine->buffers[row_of(*ret_id)].id;
+		if (!surplus)
+			buffer_set(engine,
+				   &(struct state_buffer){
+					   .id = *ret_id, .session = session, .owner = owner, .len = mapping->len },
+				   mapping);
+	}
 	pthread_mutex_unlock(&engine->lock);
+	if (surplus && mapping->release)
+		mapping->release(mapping->data, mapping->len, mapping->opaque);
 	return r;
 }
 

@@ -102,7 +102,7 @@ static bool buffer_row_ok(struct state *state, const struct buffer_row *row)
 	const struct session_row *session = live_session(state, row->session);
 	uint64_t sum = 0;
 
-	if (!session || session->owner != row->owner || !row->len || !row->n_extents ||
+	if (!session || session->owner != row->owner || !row->generation || !row->len || !row->n_extents ||
 	    !range_in(row->first_extent, row->n_extents, state->max_extents))
 		return false;
 	for (uint32_t i = 0; i < row->n_extents; i++) {
@@ -121,8 +121,17 @@ static unsigned int adopt_rows(struct state *state)
 {
 	unsigned int dropped = 0;
 
-	for (uint32_t i = 0; i < state->max_sessions; i++)
-		state->n_sessions += state->sessions[i].owner != 0;
+	for (uint32_t i = 0; i < state->max_sessions; i++) {
+		if (!state->sessions[i].owner)
+			continue;
+		/* No id of generation 0 is valid: such a session could not even be closed. */
+		if (state->sessions[i].generation) {
+			state->n_sessions++;
+			continue;
+		}
+		set_owner(&state->sessions[i].owner, 0);
+		dropped++;
+	}
 	for (uint32_t i = 0; i < state->max_buffers; i++) {
 		if (!state->buffers[i].owner)
 			continue;
@@ -335,13 +344,14 @@ int state_buffer_add(struct state *state, uint32_t owner, uint64_t session, uint
 		return r;
 	if (find_buffer_by_tag(state, owner, tag, ret_id))
 		return 0;
-	if (!n_extents || !find_extents(state, n_extents, &first))
+	if (n_extents && !find_extents(state, n_extents, &first))
 		return error_set(error, -EDQUOT, "buffer: cannot register: no room for %u extents", n_extents);
 	r = free_buffer_row(state, &index, error);
 	if (r < 0)
 		return r;
 	row = &state->buffers[index];
-	memcpy(state->extents + first, extents, n_extents * sizeof(*extents));
+	if (n_extents)
+		memcpy(state->extents + first, extents, n_extents * sizeof(*extents));
 	memset(state->extent_used + first, 1, n_extents);
 	row->generation++;
 	row->tag = tag;

@@ -56,6 +56,7 @@ int state_session_close(struct state *state, uint32_t owner, uint64_t id, struct
 /* 0, -EBADF never given out, -ESTALE closed. An id of another owner was never given out. */
 int state_session_check(const struct state *state, uint32_t owner, uint64_t id, struct error *error);
 
+/* Without extents a buffer lasts only as long as the process: the next one drops it. */
 int state_buffer_add(struct state *state, uint32_t owner, uint64_t session, uint64_t tag, uint64_t len,
 		     const struct state_extent *extents, uint32_t n_extents, uint64_t *ret_id, struct error *error);
 int state_buffer_remove(struct state *state, uint32_t owner, uint64_t id, struct error *error);

@@ -24,9 +24,14 @@ void log_open(const char *name, int level)
 
 static void replace_controls(char *text)
 {
-	for (unsigned char *c = (unsigned char *)text; *c; c++)
-		if (*c < 0x20 || *c == 0x7f)
+	for (unsigned char *c = (unsigned char *)text; *c; c++) {
+		/* U+0080 to U+009F control terminals too. */
+		if (*c < 0x20 || *c == 0x7f || (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0)) {
+			if (*c == 0xc2)
+				c[1] = '?';
 			*c = '?';
+		}
+	}
 }
 
 void log_line(int priority, const char *format, ...)
