@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The work of tools/demo, once its packages are there.
+
+Host and guest are measured in turn, never at once: a turn is one size on the host, then the same size in the guest.
+The guest learns that it is its turn from a file that appears in the folder it shares with the host, and tells that it
+is done by a line on its standard output. Each turn is one run of `vaccel bench sgemm --raw`; the samples of a size are
+put together from all of its turns.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+START = float(os.environ.get("VACCEL_DEMO_START", time.time()))
+# One thread everywhere: what is compared is the way to the library, not how it spreads over processors.
+CONFIGURATION = """[engine]
+threads = 1
+op_threads = 1
+
+[order]
+default = openblas reference
+"""
+
+
+class Failure(Exception):
+    """Something did not work; the text says what."""
+
+
+class Stop(Exception):
+    """A signal asks us to stop."""
+
+
+def say(text):
+    print(f"[{max(0, time.time() - START):.0f} s] {text}", file=sys.stderr, flush=True)
+
+
+def run(words, what, **options):
+    """Runs a program and returns its output; when it fails, Failure with the end of what it said."""
+    done = subprocess.run([str(word) for word in words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                          check=False, **options)
+    if done.returncode:
+        said = "".join(f"\n  | {line}" for line in (done.stdout + (done.stderr or "")).splitlines()[-30:])
+        raise Failure(f"cannot {what}: {words[0]} ended with status {done.returncode}{said}")
+    return done.stdout
+
+
+def build(folder):
+    """Configures once, builds what is out of date."""
+    if not (folder / "build.ninja").exists():
+        say(f"configuring the build in {folder}")
+        run(["meson", "setup", folder, TOP], "configure the build", stderr=subprocess.STDOUT)
+    say("building")
+    with subprocess.Popen(["ninja", "-C", str(folder)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True) as ninja:
+        said, told = [], time.monotonic()
+        for line in ninja.stdout:
+            said.append(line.rstrip())
+            if time.monotonic() - told > 5:
+                told = time.monotonic()
+                say("building, step " + (re.findall(r"^\[(\d+/\d+)\]", line) or ["?"])[0])
+    if ninja.returncode:
+        raise Failure("cannot build: ninja failed\n" + "\n".join("  | " + line for line in said[-40:]))
+    say("built")
+
+
+def prepare_guest(kind):
+    """Fetches the guest's kernel and VMM and builds the driver for it; returns (description, module)."""
+    say("preparing the guest: kernel and VMM")
+    run([TOP / "tools/guest", f"--kind={kind}", "--prepare"], "prepare the guest")
+    describe = json.loads(run([TOP / "tools/guest", f"--kind={kind}", "--describe"], "describe the guest"))
+    say(f"building the driver for kernel {describe['kernel']}")
+    kernel = "uml" if kind == "uml" else "debian"
+    module = run([TOP / "tools/module", "--kernel", kernel], "build the driver").split()[-1]
+    say("the guest is prepared")
+    return describe, module
+
+
+class Daemon:
+    """A private vacceld."""
+
+    def __init__(self, folder, work):
+        self.log = work / "vacceld.log"
+        self.socket = work / "vaccel.sock"
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(  # pylint: disable=consider-using-with # ended by stop()
+                [folder / "src/daemon/vacceld", f"--config={work / 'vaccel.conf'}", f"--socket-path={self.socket}"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + 30
+        while not self.socket.exists():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise Failure(f"cannot start vacceld: {self.log.read_text(errors='replace').strip()}")
+            time.sleep(0.02)
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Guest:
+    """A guest that measures one turn whenever it is told to."""
+
+    def __init__(self, options, work, module, socket, turns):
+        self.work = work
+        self.turn = 0
+        script = work / "guest.sh"
+        script.write_text(self._script(options, turns))
+        # The run's folder, and with it the share, is made where TMPDIR says.
+        self.process = subprocess.Popen(  # pylint: disable=consider-using-with # ended by stop()
+            [TOP / "tools/guest", f"--kind={options.guest}", "--device", socket, "--module", module, "--timeout", "280",
+             "--", "/bin/sh", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+            env=dict(os.environ, TMPDIR=str(work)))
+        self._expect("ready")
+
+    @staticmethod
+    def _script(options, turns):
+        lines = ["out=$VACCEL_GUEST_OUT", "echo ready"]
+        for number, (size, seconds) in enumerate(turns):
+            bench = " ".join(shlex.quote(str(word)) for word in
+                             bench_words(options.vaccel, "virtio:/dev/vaccel0", size, seconds))
+            lines += [f"while [ ! -e $out/go.{number} ]; do sleep 0.1; done",
+                      f"{bench} > $out/said.{number} 2> $out/error.{number} || echo failed",
+                      f"echo done {number}"]
+        return "\n".join(lines) + "\n"
+
+    def _expect(self, wanted):
+        line = self.process.stdout.readline().strip()
+        if line == wanted:
+            return
+        if line == "failed":
+            error = self._file(f"error.{self.turn}").read_text(errors="replace").strip()
+            raise Failure(f"in the guest: {error}")
+        # It has ended, or is about to: what went wrong, it tells itself on standard error.
+        raise Failure(f"the guest ended too early, with status {self.process.wait()}")
+
+    def _file(self, name):
+        return next(self.work.glob("vaccel-guest.*/share/out")) / name
+
+    def measure(self):
+        self._file(f"go.{self.turn}").touch()
+        self._expect(f"done {self.turn}")
+        result = json.loads(self._file(f"said.{self.turn}").read_text())
+        self.turn += 1
+        return result
+
+    def finish(self):
+        status = self.process.wait()
+        if status:
+            raise Failure(f"the guest ended with status {status}")
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait()
+        self.process.stdout.close()
+
+
+def bench_words(program, transport, size, seconds):
+    return [program, "bench", "sgemm", "--transport", transport, "--against", "none", "--sizes", size,
+            "--seconds", seconds, "--registered", "--raw", "--json"]
+
+
+def measure_host(options, work, size, seconds):
+    words = bench_words(options.vaccel, f"local:{work / 'vaccel.conf'}", size, seconds)
+    return json.loads(run(words, "measure on the host"))
+
+
+def plan(options):
+    """The turns, as (size, seconds). Small sizes are quick but for what they are prepared for: two turns for each."""
+    seconds = 0.2 if options.quick else 0.5
+    rounds = 1 if options.quick else 2
+    return [(size, seconds) for size in options.sizes for _ in range(rounds)]
+
+
+def measure(options, work, module):
+    """Takes all turns; returns [(size, host's result, guest's result)]."""
+    turns = plan(options)
+    daemon, guest, results = Daemon(options.build, work), None, []
+    try:
+        say("booting the guest")
+        guest = Guest(options, work, module, daemon.socket, turns)
+        say("the guest is up")
+        for number, (size, seconds) in enumerate(turns):
+            host = measure_host(options, work, size, seconds)
+            results.append((size, host, guest.measure()))
+            if number + 1 == len(turns) or turns[number + 1][0] != size:
+                say(f"measured {size} x {size}")
+        guest.finish()
+    except Failure as failure:
+        log = daemon.log.read_text(errors="replace").strip()
+        raise Failure(f"{failure}" + (f"\nvacceld said:\n{log}" if log else "")) from failure
+    finally:
+        if guest:
+            guest.stop()
+        daemon.stop()
+    return results
+
+
+def side(samples, size):
+    """One side of a row, from all samples of its turns, as `vaccel bench` has it."""
+    ordered = sorted(samples)
+    median = statistics.median(ordered)
+    quartile = [ordered[max(0, -(-len(ordered) * part // 4) - 1)] for part in (1, 3)]
+    return {"mflops": round(2 * size ** 3 / median * 1e3, 1), "samples": len(ordered), "min_ns": ordered[0],
+            "median_ns": round(median), "p99_ns": ordered[max(0, -(-len(ordered) * 99 // 100) - 1)],
+            "max_ns": ordered[-1], "spread_percent": round((quartile[1] - quartile[0]) / median * 100, 2)}
+
+
+def served_by(described):
+    row = next(row for row in described["ops"] if row["name"] == "sgemm")
+    return row["plugin"], row["hardware"]
+
+
+def combine(results, describe):
+    """One object in the format of `vaccel bench --json`, guest as subject and host as baseline."""
+    host, guest = results[0][1], results[0][2]
+    combined = {key: host[key] for key in ("bench", "key", "value", "value_title", "memory", "where")}
+    combined["guest_where"] = guest["where"]
+    combined["subject"] = dict(guest["subject"], label="guest")
+    combined["baseline"] = dict(host["subject"], label="host")
+    combined["rows"], combined["ratios"] = [], {}
+    for size in dict.fromkeys(size for size, _, _ in results):
+        samples = {"baseline": [], "subject": []}
+        for of_size, host, guest in results:
+            if of_size == size:
+                samples["baseline"] += host["rows"][0]["subject"]["samples_ns"]
+                samples["subject"] += guest["rows"][0]["subject"]["samples_ns"]
+        row = {"size": size, **{name: side(values, size) for name, values in samples.items()}}
+        ratio = statistics.median(samples["subject"]) / statistics.median(samples["baseline"])
+        row["overhead_percent"] = round((ratio - 1) * 100, 2)
+        row["verified"] = all(r[i]["rows"][0]["verified"] for r in results if r[0] == size for i in (1, 2))
+        combined["rows"].append(row)
+        combined["ratios"][f"guest_over_host_{size}"] = round(ratio, 5)
+    plugin, hardware = served_by(combined["subject"])
+    combined["produced_by"] = {**describe, "plugin": plugin, "hardware": hardware}
+    return combined
+
+
+def print_table(combined):
+    by = combined["produced_by"]
+    print(f"{'size':>6}  {'host MFlop/s':>13}  {'guest MFlop/s':>13}  {'overhead %':>10}  "
+          f"{'spread % host/guest':>19}  {'samples':>9}")
+    for row in combined["rows"]:
+        host, guest = row["baseline"], row["subject"]
+        print(f"{row['size']:>6}  {host['mflops']:>13.0f}  {guest['mflops']:>13.0f}  {row['overhead_percent']:>10.1f}  "
+              f"{host['spread_percent']:>10.1f} / {guest['spread_percent']:<6.1f}  "
+              f"{host['samples']:>4}/{guest['samples']}")
+    print("Medians of all samples, host and guest in turn; spread: quartile distance over median. Results are verified.")
+    print(f"Produced by {by['vmm']} {by['vmm_version']}, guest kernel {by['kernel']}, acceleration {by['acceleration']}, "
+          f"back-end {by['plugin']} ({by['hardware']}), one thread, on {combined['where']['cpu']}.")
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(prog="demo", allow_abbrev=False)
+    parser.add_argument("--guest", choices=["qemu", "uml"], default="qemu")
+    parser.add_argument("--sizes", type=sizes)
+    parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    options.sizes = options.sizes or ([128, 512, 1024] if options.quick else [128, 256, 512, 1024, 2048])
+    options.build = pathlib.Path(os.environ.get("VACCEL_BUILD_DIR") or TOP / "build").absolute()
+    options.vaccel = options.build / "src/cli/vaccel"
+    options.out = (options.out or options.build / "demo").absolute()
+    return options
+
+
+def sizes(text):
+    numbers = text.split(",")
+    if not all(number.isdigit() and 1 <= int(number) <= 8192 for number in numbers):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of sizes from 1 to 8192 with commas between them")
+    return [int(number) for number in dict.fromkeys(numbers)]
+
+
+def prepare(options):
+    """Building takes the processors, preparing the guest mostly the network: both at once."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        guest = pool.submit(prepare_guest, options.guest)
+        building = pool.submit(build, options.build)
+        building.result()
+        return guest.result()
+
+
+def set_plugins(options):
+    """The plugins of the build folder; on the host from here, in the daemon by inheritance."""
+    found = sorted(options.build.glob("plugins/*/vaccel-*.so"))
+    if not any(path.name == "vaccel-openblas.so" for path in found):
+        say("the openblas plugin was not built: the reference plugin serves, which is slow")
+    os.environ["VACCEL_PLUGIN_DIR"] = ":".join(str(path.parent) for path in found)
+
+
+def main():
+    options = parse_arguments()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    describe, module = prepare(options)
+    set_plugins(options)
+    work = pathlib.Path(tempfile.mkdtemp(prefix="vaccel-demo."))
+    try:
+        (work / "vaccel.conf").write_text(CONFIGURATION)
+        combined = combine(measure(options, work, module), describe)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    stored = options.out / "sgemm.json"
+    stored.write_text(json.dumps(combined, indent=2) + "\n")
+    plots = [options.out / f"sgemm.{kind}" for kind in ("png", "svg")]
+    for plot in plots:
+        run([options.vaccel, "bench", "--from", stored, "--plot", plot], "draw")
+    if options.json:
+        print(json.dumps(combined, indent=2))
+    else:
+        print_table(combined)
+        print("Plots:", *plots)
+    say("done")
+    return 0
+
+
+def stop(number, _frame):
+    signal.signal(number, signal.SIG_IGN)
+    raise Stop(number)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Failure as error:
+        say(f"failed: {error}")
+        sys.exit(1)
+    except Stop as stopped:
+        say("interrupted")
+        os._exit(128 + stopped.args[0])
+    except OSError as error:
+        say(f"failed: {error}")
+        sys.exit(1)
