@@ -3,10 +3,12 @@
  * A transport: how a request reaches an engine. libvaccel (src/lib) sees only this interface; each transport is one
  * row of transport_table[] and one file (local.c, virtio.c, shm.c).
  *
- * Threads: all functions may be called from any thread at once, except free() (no other call may be under way).
+ * Threads: all functions may be called from any thread at once, except free() (no other call may be under way), and
+ * reap(), which only the reaper calls, one thread at a time.
  *
  * Completion: submit() either fails, and then the request is untouched, or the request will be completed exactly once by
- * a call of the sink (from inside reap(), or from a thread of the transport). Memory of its arguments is in use until then.
+ * a call of the sink: from inside reap(), from a thread of the transport, or from inside submit() itself. Memory of its
+ * arguments is in use until then. The library keeps the request until it has completed and submit() has returned.
  */
 #ifndef VACCEL_TRANSPORT_TRANSPORT_H
 #define VACCEL_TRANSPORT_TRANSPORT_H
@@ -15,10 +17,17 @@
 #include <stdint.h>
 
 #include "op/request.h"
+#include "transport/reaper.h"
 #include "uapi/virtio_accel.h"
 #include "util/error.h"
 
-struct transport;
+struct transport_ops;
+
+/* First member of each transport's own struct. */
+struct transport {
+	const struct transport_ops *ops;
+	struct reaper reaper; /* waits for completions; the library's sink calls reaper_done() */
+};
 
 /* Embedded in the library's request object. */
 struct transport_request {
@@ -29,7 +38,10 @@ struct transport_request {
 	int result;
 	struct error error;
 
-	void *priv; /* the transport's own, from submit() until completion */
+	/* The transport's own, from submit() until completion. */
+	void *priv;
+	struct transport_request *next;
+	struct transport_request **prev;
 };
 
 struct transport_sink {
@@ -67,28 +79,40 @@ struct transport_ops {
 	int (*session_close)(struct transport *transport, uint64_t id, struct error *error);
 	int (*buffer_alloc)(struct transport *transport, uint64_t session, size_t len,
 			    struct transport_buffer *ret_buffer, struct error *error);
+	/* -EBUSY: the other end still uses it, nothing is freed. Otherwise it is gone, whatever is returned. */
 	int (*buffer_free)(struct transport *transport, uint64_t session, struct transport_buffer *buffer,
 			   struct error *error);
+	/* -EAGAIN: no room until another request has completed; never when none is in flight. */
 	int (*submit)(struct transport *transport, struct transport_request *request, struct error *error);
+	/* 0: asked for. -EBUSY, -ENOENT: it is too late. */
 	int (*cancel)(struct transport *transport, struct transport_request *request, struct error *error);
 	/*
 	 * Submits and waits, if the transport has a faster way for that than submit() and reap(); NULL: it has none.
 	 * Sets request->result and error; the sink is not called. Fails only if nothing was submitted.
 	 */
 	int (*run)(struct transport *transport, struct transport_request *request, struct error *error);
-	/* For poll(2): readable when reap() has something to do. -1: the transport completes from its own threads. */
+	/*
+	 * For poll(2): from the first call on readable when reap() has something to do. -1: the transport completes
+	 * from its own threads.
+	 */
 	int (*fd)(struct transport *transport);
 	/*
-	 * Calls the sink for what has completed. Waits at most timeout_ns for the first one (0: not; negative: for ever)
-	 * or until another thread's reap() has delivered something. Returns the number delivered or a negative errno
-	 * (the connection is lost; then all requests in flight were completed with an error).
+	 * Calls the sink for what has completed. Waits at most timeout_ns for the first one (0: not; negative: for
+	 * ever). May return early. Returns the number delivered or a negative errno (the connection is lost; then all
+	 * requests in flight were completed with an error). NULL: the transport completes from its own threads.
 	 */
-	int (*reap)(struct transport *transport, int64_t timeout_ns, struct error *error);
+	int (*reap)(struct transport *transport, int64_t timeout_ns);
 };
 
 /* Rows of the table; NULL past the end. */
 const struct transport_ops *transport_at(size_t index);
 /* By the scheme of a URL; *ret_rest: what follows the colon. NULL: none such. */
 const struct transport_ops *transport_find(const char *url, const char **ret_rest);
+
+/* For the transports: sets up and tears down what is common. */
+void transport_init(struct transport *transport, const struct transport_ops *ops);
+void transport_fini(struct transport *transport);
+
+extern const struct transport_ops transport_local, transport_virtio, transport_shm;
 
 #endif

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* <vaccel/basic.h> over <vaccel/vaccel.h>: a session is a context and a session. */
+#include <errno.h>
+#include <string.h>
+#include <vaccel/basic.h>
+
+#include "lib/internal.h"
+#include "util/util.h"
+
+struct vaccel_basic_session {
+	struct vaccel_context *context;
+	struct vaccel_session *session;
+};
+
+PUBLIC int vaccel_get_operations(uint8_t *available_operations)
+{
+	struct vaccel_context *context;
+	uint8_t found[VACCEL_OPERATIONS_MAX] = { 0 };
+	struct vaccel_op_info op = { .size = sizeof(op) };
+	int r;
+
+	if (!available_operations)
+		return lib_failf(-EINVAL, "operations: nowhere to return them");
+	r = vaccel_context_new(NULL, &context);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; (r = vaccel_context_op(context, i, &op)) == 0; i++)
+		if (op.op < ARRAY_SIZE(found) && *op.plugin)
+			found[op.op] = 1;
+	vaccel_context_free(context);
+	if (r != -ENOENT)
+		return r;
+	memcpy(available_operations, found, sizeof(found));
+	return 0;
+}
+
+PUBLIC vaccel_session_t *create_vaccel_session(void)
+{
+	vaccel_session_t *handle = calloc(1, sizeof(*handle));
+	int r = handle ? vaccel_context_new(NULL, &handle->context) : lib_failf(-ENOMEM, "session: out of memory");
+
+	if (r == 0) {
+		r = vaccel_session_open(handle->context, &handle->session);
+		if (r < 0)
+			vaccel_context_free(handle->context);
+	}
+	if (r < 0) {
+		free(handle);
+		errno = -r;
+		return NULL;
+	}
+	return handle;
+}
+
+static int do_sgemm(struct vaccel_session *session, const void *input, const void *output)
+{
+	struct vaccel_sgemm_input in;
+	struct vaccel_sgemm_output out;
+	int r = lib_read_struct(&in, sizeof(in), input, "vaccel_sgemm_input");
+
+	if (r == 0)
+		r = lib_read_struct(&out, sizeof(out), output, "vaccel_sgemm_output");
+	if (r == 0 && in.gemm.reserved)
+		r = lib_failf(-EINVAL, "struct vaccel_sgemm_input: gemm.reserved is %u, not 0", in.gemm.reserved);
+	if (r < 0)
+		return r;
+	return vaccel_sgemm(session, in.gemm.order, in.gemm.transa, in.gemm.transb, in.gemm.m, in.gemm.n, in.gemm.k,
+			    (float)in.gemm.alpha, in.a, in.gemm.lda, in.b, in.gemm.ldb, (float)in.gemm.beta, out.c,
+			    in.gemm.ldc);
+}
+
+static int do_dgemm(struct vaccel_session *session, const void *input, const void *output)
+{
+	struct vaccel_dgemm_input in;
+	struct vaccel_dgemm_output out;
+	int r = lib_read_struct(&in, sizeof(in), input, "vaccel_dgemm_input");
+
+	if (r == 0)
+		r = lib_read_struct(&out, sizeof(out), output, "vaccel_dgemm_output");
+	if (r == 0 && in.gemm.reserved)
+		r = lib_failf(-EINVAL, "struct vaccel_dgemm_input: gemm.reserved is %u, not 0", in.gemm.reserved);
+	if (r < 0)
+		return r;
+	return vaccel_dgemm(session, in.gemm.order, in.gemm.transa, in.gemm.transb, in.gemm.m, in.gemm.n, in.gemm.k,
+			    in.gemm.alpha, in.a, in.gemm.lda, in.b, in.gemm.ldb, in.gemm.beta, out.c, in.gemm.ldc);
+}
+
+static int do_noop(struct vaccel_session *session, const void *input, const void *output)
+{
+	if (input || output)
+		return lib_failf(-EINVAL, "noop: takes no input and no output");
+	return vaccel_noop(session);
+}
+
+static const struct {
+	vaccel_op_t op;
+	int (*run)(struct vaccel_session *session, const void *input, const void *output);
+} operations[] = {
+	{ VACCEL_OP_NOOP, do_noop },
+	{ VACCEL_OP_SGEMM, do_sgemm },
+	{ VACCEL_OP_DGEMM, do_dgemm },
+};
+
+PUBLIC int do_operation(vaccel_session_t *handle, vaccel_op_t operation, void *input, void *output)
+{
+	if (!handle)
+		return lib_failf(-EINVAL, "session: none given");
+	for (size_t i = 0; i < ARRAY_SIZE(operations); i++)
+		if (operations[i].op == operation)
+			return operations[i].run(handle->session, input, output);
+	return lib_failf(-EOPNOTSUPP, "operation %u is not known", operation);
+}
+
+PUBLIC int destroy_vaccel_session(vaccel_session_t *handle)
+{
+	int r;
+
+	if (!handle)
+		return 0;
+	r = vaccel_session_close(handle->session);
+	vaccel_context_free(handle->context);
+	free(handle);
+	return r;
+}
+
+PUBLIC int destory_vaccel_session(vaccel_session_t *handle)
+{
+	return destroy_vaccel_session(handle);
+}

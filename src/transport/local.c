@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * local: the engine inside this process, with the configuration file named in the URL ("local:FILE"), or the installed
+ * one, or the built-in defaults. Completions come from the engine's threads. Registered buffers are plain mappings.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "engine/config.h"
+#include "engine/engine.h"
+#include "engine/info.h"
+#include "transport/transport.h"
+#include "util/util.h"
+
+#define OWNER 1 /* the only one of this engine */
+
+struct local {
+	struct transport transport;
+	struct transport_sink sink;
+	struct config *config;
+	struct engine *engine;
+	uint64_t next_id;
+	char device[128];
+};
+
+/* A request on its way through the engine. */
+struct local_request {
+	struct engine_request engine;
+	struct local *local;
+	struct transport_request *request;
+	struct reaper_item finished; /* run(): instead of the sink */
+};
+
+static struct local *local_of(struct transport *transport)
+{
+	return container_of(transport, struct local, transport);
+}
+
+static void local_free(struct transport *transport)
+{
+	struct local *local = local_of(transport);
+
+	engine_free(local->engine);
+	config_free(local->config);
+	transport_fini(&local->transport);
+	free(local);
+}
+
+static int local_open(const char *rest, const struct transport_sink *sink, struct transport **ret_transport,
+		      struct error *error)
+{
+	struct local *local = calloc(1, sizeof(*local));
+	int r;
+
+	if (!local)
+		return error_set(error, -ENOMEM, "out of memory");
+	transport_init(&local->transport, &transport_local);
+	local->sink = *sink;
+	r = config_load(*rest ? rest : NULL, &local->config, error);
+	if (r == 0)
+		r = engine_new(local->config, NULL, &local->engine, error);
+	if (r < 0) {
+		config_free(local->config);
+		transport_fini(&local->transport);
+		free(local);
+		return r;
+	}
+	snprintf(local->device, sizeof(local->device), "engine in this process");
+	*ret_transport = &local->transport;
+	return 0;
+}
+
+static const char *local_device(struct transport *transport)
+{
+	return local_of(transport)->device;
+}
+
+static void local_limits(struct transport *transport, struct transport_limits *ret_limits)
+{
+	const struct config_limits *limits = &local_of(transport)->config->limits;
+
+	*ret_limits = (struct transport_limits){
+		.max_request_bytes = limits->request_bytes,
+		.max_buffer_bytes = limits->buffer_bytes,
+		.max_sessions = limits->sessions,
+		.max_buffers = limits->buffers,
+	};
+}
+
+static int local_query(struct transport *transport, uint32_t what, void *data, size_t len, size_t *ret_len,
+		       struct error *error)
+{
+	if (what != VIRTIO_ACCEL_Q_INFO)
+		return error_set(error, -EOPNOTSUPP, "query %u is not known", what);
+	*ret_len = engine_info_encode(local_of(transport)->engine, data, len);
+	return 0;
+}
+
+static int local_session_open(struct transport *transport, uint64_t *ret_id, struct error *error)
+{
+	return engine_session_open(local_of(transport)->engine, OWNER, 0, ret_id, error);
+}
+
+static int local_session_close(struct transport *transport, uint64_t id, struct error *error)
+{
+	return engine_session_close(local_of(transport)->engine, OWNER, id, error);
+}
+
+static void unmap(void *data, uint64_t len, void *opaque)
+{
+	munmap(data, len);
+}
+
+static int local_buffer_alloc(struct transport *transport, uint64_t session, size_t len,
+			      struct transport_buffer *ret_buffer, struct error *error)
+{
+	struct engine_mapping mapping = { .len = len, .release = unmap };
+	uint64_t id = 0;
+	int r;
+
+	mapping.data = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (mapping.data == MAP_FAILED)
+		return error_set(error, -ENOMEM, "buffer: cannot map %zu bytes: %s", len, strerror(errno));
+	r = engine_buffer_add(local_of(transport)->engine, OWNER, session, 0, &mapping, NULL, 0, &id, error);
+	if (r < 0) {
+		munmap(mapping.data, len);
+		return r;
+	}
+	*ret_buffer = (struct transport_buffer){ .id = id, .data = mapping.data, .len = len };
+	return 0;
+}
+
+static int local_buffer_free(struct transport *transport, uint64_t session, struct transport_buffer *buffer,
+			     struct error *error)
+{
+	return engine_buffer_remove(local_of(transport)->engine, OWNER, buffer->id, error);
+}
+
+/* Only the parts in use: the struct is large. */
+static void copy_op(struct op_request *dst, const struct op_request *src)
+{
+	dst->op = src->op;
+	dst->deadline_ms = src->deadline_ms;
+	dst->session = src->session;
+	dst->n_args = src->n_args;
+	dst->params_len = src->params_len;
+	memcpy(dst->args, src->args, src->n_args * sizeof(src->args[0]));
+	memcpy(dst->params, src->params, src->params_len);
+}
+
+static void prepare(struct local *local, struct local_request *lr, struct transport_request *request,
+		    void (*done)(struct engine_request *))
+{
+	memset(&lr->engine, 0, offsetof(struct engine_request, op));
+	copy_op(&lr->engine.op, &request->op);
+	memset((char *)&lr->engine + offsetof(struct engine_request, owner), 0,
+	       sizeof(lr->engine) - offsetof(struct engine_request, owner));
+	lr->engine.owner = OWNER;
+	lr->engine.id = request->cookie = __atomic_add_fetch(&local->next_id, 1, __ATOMIC_RELAXED);
+	lr->engine.done = done;
+	lr->local = local;
+	lr->request = request;
+	lr->finished.done = false;
+}
+
+static void take_result(struct local_request *lr)
+{
+	lr->request->result = lr->engine.result;
+	lr->request->error = lr->engine.error;
+}
+
+static void done_submitted(struct engine_request *engine)
+{
+	struct local_request *lr = container_of(engine, struct local_request, engine);
+	struct local *local = lr->local;
+	struct transport_request *request = lr->request;
+
+	take_result(lr);
+	free(lr);
+	local->sink.completed(local->sink.opaque, request);
+}
+
+static int local_submit(struct transport *transport, struct transport_request *request, struct error *error)
+{
+	struct local *local = local_of(transport);
+	struct local_request *lr = malloc(sizeof(*lr));
+
+	if (!lr)
+		return error_set(error, -ENOMEM, "request: out of memory");
+	prepare(local, lr, request, done_submitted);
+	/* Not inline: who submits wants to go on. */
+	engine_submit(local->engine, &lr->engine, false);
+	return 0;
+}
+
+static void done_run(struct engine_request *engine)
+{
+	struct local_request *lr = container_of(engine, struct local_request, engine);
+
+	reaper_done(&lr->local->transport.reaper, &lr->finished);
+}
+
+static int local_run(struct transport *transport, struct transport_request *request, struct error *error)
+{
+	struct local *local = local_of(transport);
+	struct local_request lr;
+
+	prepare(local, &lr, request, done_run);
+	engine_submit(local->engine, &lr.engine, true);
+	reaper_wait(&local->transport.reaper, &lr.finished, -1);
+	take_result(&lr);
+	return 0;
+}
+
+static int local_cancel(struct transport *transport, struct transport_request *request, struct error *error)
+{
+	return engine_cancel(local_of(transport)->engine, OWNER, request->cookie, error);
+}
+
+static int local_fd(struct transport *transport)
+{
+	return -1;
+}
+
+const struct transport_ops transport_local = {
+	.scheme = "local",
+	.open = local_open,
+	.free = local_free,
+	.device = local_device,
+	.limits = local_limits,
+	.query = local_query,
+	.session_open = local_session_open,
+	.session_close = local_session_close,
+	.buffer_alloc = local_buffer_alloc,
+	.buffer_free = local_buffer_free,
+	.submit = local_submit,
+	.cancel = local_cancel,
+	.run = local_run,
+	.fd = local_fd,
+};
