@@ -6,6 +6,7 @@ debian.py   packages fetched and unpacked there, never installed
 kernels.py  guest kernels, their initramfs, headers to build modules against
 modules.py  our driver built for a kernel
 qemu.py     guests under QEMU, uml.py guests under User-Mode Linux: each yields a command line
+landlock.py keeps a VMM from changing the host's files
 guest.py    runs such a command line: streams, time limit, status, what the guest's kernel said
 init        what runs first in a guest, kept in its initramfs
 """

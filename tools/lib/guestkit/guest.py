@@ -7,6 +7,7 @@ share; the kernel's console is kept apart from all three. The folder and every p
 way it ends.
 """
 
+import contextlib
 import ctypes
 import os
 import pathlib
@@ -28,6 +29,8 @@ STATUS_WARNINGS = 123  # the guest's kernel warned or crashed
 STATUS_TIMEOUT = 124
 STATUS_FAILURE = 125  # this tool failed: the command did not run, or nobody knows how it ended
 
+STOPPED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -46,6 +49,9 @@ HARMLESS = [
     re.compile(r"KernelAddressSanitizer initialized"),
     # User-Mode Linux: lockdep on its own fork, in code that is none of ours
     re.compile(r"suspicious RCU usage.*force_flush_all"),
+    # the kernel's opinion of the processor
+    re.compile(r"(Spectre V\d|RETBleed|MDS|TAA|MMIO Stale Data|Register File Data Sampling|L1TF|SRSO|GDS|ITS)\b.*"
+               r"(WARNING|[Bb]ug)"),
 ]
 
 
@@ -61,6 +67,12 @@ def _interrupt(number, _frame):
     raise Interrupted(number)
 
 
+def stop_on_signals():
+    """From now on these signals raise Interrupted, so that what was begun is undone on the way out."""
+    for number in STOPPED_BY:
+        signal.signal(number, _interrupt)
+
+
 def job_script(options):
     """The script that the guest runs: a clean environment, the caller's folder, the command."""
     environment = {"PATH": PATH, "HOME": "/root", "USER": "root", "LANG": "C.UTF-8", "TERM": "dumb",
@@ -70,6 +82,13 @@ def job_script(options):
     directory = shlex.quote(os.getcwd())
     return (f"cd {directory} || exit 126\n"
             "exec env -i " + " ".join(shlex.quote(word) for word in words) + "\n")
+
+
+def check_devices(options):
+    """A device that nobody serves is found out here: User-Mode Linux would start without it."""
+    for path in options.device:
+        if not pathlib.Path(path).is_socket():
+            raise Failure(f"cannot give the guest device {path}: there is no such socket")
 
 
 def fill_share(share, vmm, options):
@@ -106,16 +125,19 @@ class Process:
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
                 os._exit(1)
-            vmm.prepare_process()
+            vmm.prepare_process(workdir)
         try:
             argv = [str(word) for word in vmm.argv(workdir, *(end.fileno() for end in child_ends))]
             with open(workdir / vmm.says_to, "ab") as said:
                 self.process = subprocess.Popen(  # pylint: disable=consider-using-with,subprocess-popen-preexec-fn
-                    argv, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, preexec_fn=prepare,
-                    pass_fds=[end.fileno() for end in child_ends], start_new_session=True)
+                    argv, env=vmm.environment(workdir), stdin=subprocess.DEVNULL, stdout=said,
+                    stderr=subprocess.STDOUT, preexec_fn=prepare, start_new_session=True,
+                    pass_fds=[end.fileno() for end in child_ends])
         finally:
             for end in child_ends:
                 end.close()
+
+        self.watchdog, self.leash = _watch(self.process.pid, workdir)
 
     def relay(self, deadline):
         """Passes on what the command prints, until the guest is gone; False if the deadline comes first."""
@@ -143,14 +165,42 @@ class Process:
         return True
 
     def kill(self):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
+        if self.watchdog:
+            os.write(self.leash, b".")
+            os.close(self.leash)
+            os.waitpid(self.watchdog, 0)
+            self.watchdog = None
         _end_children()
         for stream in self.streams:
             stream.close()
+
+
+def _watch(group, workdir):
+    """Starts a process that, should we be killed outright, ends the VMM's process group (User-Mode Linux has helpers
+    that do not end with it) and removes the folder. It sees the end of the pipe whose other end we hold."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(read_end)
+        return child, write_end
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(null, descriptor)
+        os.dup2(read_end, 3)
+        os.closerange(4, 1024)
+        for number in STOPPED_BY:
+            signal.signal(number, signal.SIG_IGN)
+        if not os.read(3, 1):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+            shutil.rmtree(workdir, ignore_errors=True)
+    finally:
+        os._exit(0)
 
 
 def _end_children():
@@ -229,8 +279,7 @@ def _verdict(workdir, finished, options):
 
 def run(vmm, options):
     """Runs the command in a guest; returns the exit status for the caller. Interrupted, it leaves nothing behind."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    check_devices(options)
     workdir = pathlib.Path(tempfile.mkdtemp(prefix="vaccel-guest."))
     process = None
     try:
@@ -245,7 +294,7 @@ def run(vmm, options):
             copy_out(workdir / "share/out", options.out)
         return status
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOPPED_BY:
             signal.signal(number, signal.SIG_IGN)
         if process:
             process.kill()

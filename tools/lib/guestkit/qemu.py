@@ -131,8 +131,12 @@ class Vmm:
         return {"kind": "qemu", "vmm": "QEMU", "vmm_version": self.vmm_version, "kernel": self.kernel,
                 "acceleration": self.accel.upper()}
 
-    def prepare_process(self):
+    def prepare_process(self, _workdir):
         """Run in the VMM's process before it starts."""
+
+    def environment(self, _workdir):
+        """The VMM's environment."""
+        return os.environ
 
     def _devices(self):
         for number, socket in enumerate(self.options.device):

@@ -10,8 +10,10 @@ import os
 import pathlib
 import re
 
-from . import Failure, cache, kernels
+from . import Failure, cache, kernels, landlock
 from .debian import tool
+
+SHARED_MEMORY = "/dev/shm"
 
 
 class Vmm:
@@ -38,9 +40,15 @@ class Vmm:
         return {"kind": "uml", "vmm": "User-Mode Linux", "vmm_version": self.kernel, "kernel": self.kernel,
                 "acceleration": "UML"}
 
-    def prepare_process(self):
+    def prepare_process(self, workdir):
         """Run in the VMM's process before it starts."""
         os.sched_setaffinity(0, {self.cpu})
+        landlock.writes_only_below([workdir, SHARED_MEMORY, "/dev/null"])
+
+    def environment(self, workdir):
+        """The guest's memory is a file, which should not be on a disk: the kernel looks at TMPDIR first."""
+        names = {name: value for name, value in os.environ.items() if name not in ("TMPDIR", "TMP", "TEMP")}
+        return names if os.access(SHARED_MEMORY, os.W_OK) else {**names, "TMPDIR": str(workdir)}
 
     def argv(self, workdir, out_fd, err_fd):
         """The command line; what the guest's command prints comes out of the two descriptors."""
