@@ -180,8 +180,10 @@ static int set_plugin_key(struct config *config, const char *name, const char *k
 
 static void order_clear(struct config_order *order)
 {
-	for (size_t i = 0; i < order->n_plugins; i++)
+	for (size_t i = 0; i < order->n_plugins; i++) {
 		free(order->plugins[i]);
+		order->plugins[i] = NULL;
+	}
 	order->n_plugins = 0;
 }
 
@@ -251,8 +253,29 @@ static int set_key(struct config *config, const char *section, const char *key, 
 
 struct parse {
 	struct config *config;
+	FILE *file;
 	struct error error; /* of the first bad line */
+	int line;	    /* read so far */
+	bool cut;	    /* the last one does not fit; the parser would take its rest for a line */
 };
+
+/* fgets() for the parser, less the indentation, which it would take for a continued value. */
+static char *read_line(char *text, int size, void *stream)
+{
+	struct parse *parse = stream;
+	char *r = parse->cut ? NULL : fgets(text, size, parse->file);
+
+	if (!r)
+		return NULL;
+	parse->line++;
+	parse->cut = !strchr(text, '\n') && !feof(parse->file);
+	if (parse->cut)
+		return NULL;
+	while (isspace((unsigned char)*r))
+		r++;
+	memmove(text, r, strlen(r) + 1);
+	return text;
+}
 
 static int on_key(void *user, const char *section, const char *key, const char *value)
 {
@@ -268,16 +291,19 @@ static int on_key(void *user, const char *section, const char *key, const char *
 
 static int parse_file(struct config *config, const char *path, struct error *error)
 {
-	struct parse parse = { .config = config };
-	FILE *file = fopen(path, "re");
+	struct parse parse = { .config = config, .file = fopen(path, "re") };
 	int r, line;
 
-	if (!file) {
+	if (!parse.file) {
 		r = -errno;
 		return error_set(error, r, "configuration %s: cannot open: %s", path, strerror(-r));
 	}
-	line = ini_parse_file(file, on_key, &parse);
-	fclose(file);
+	line = ini_parse_stream(read_line, &parse, on_key, &parse);
+	if (line == 0 && ferror(parse.file))
+		line = -1;
+	fclose(parse.file);
+	if (line == 0 && parse.cut)
+		return error_set(error, -EINVAL, "configuration %s:%d: the line is too long", path, parse.line);
 	if (line == 0)
 		return set_string(&config->path, path);
 	if (line < 0)
@@ -285,6 +311,16 @@ static int parse_file(struct config *config, const char *path, struct error *err
 	if (!parse.error.code)
 		return error_set(error, -EINVAL, "configuration %s:%d: neither [section] nor key = value", path, line);
 	return error_set(error, parse.error.code, "configuration %s:%d: %s", path, line, parse.error.text);
+}
+
+bool config_key_at(size_t index, struct config_key_info *ret_info)
+{
+	if (index >= ARRAY_SIZE(scalars))
+		return false;
+	*ret_info = (struct config_key_info){ scalars[index].section, scalars[index].key,
+					      scalars[index].type == SCALAR_STRING, scalars[index].min,
+					      scalars[index].max };
+	return true;
 }
 
 int config_load(const char *path, struct config **ret_config, struct error *error)

@@ -6,6 +6,7 @@
 #ifndef VACCEL_ENGINE_CONFIG_H
 #define VACCEL_ENGINE_CONFIG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -67,6 +68,17 @@ void config_free(struct config *config);
 
 /* Overrides one key as "SECTION.KEY=VALUE" (the daemon's --set). */
 int config_set(struct config *config, const char *assignment, struct error *error);
+
+/* The keys of the fixed sections, for documentation and its tests. */
+struct config_key_info {
+	const char *section;
+	const char *key;
+	bool text; /* any text; otherwise a number from min to max */
+	uint64_t min, max;
+};
+
+/* Row index; false past the end. */
+bool config_key_at(size_t index, struct config_key_info *ret_info);
 
 /* The order for an op: its own row, else "default", which always exists. */
 const struct config_order *config_order(const struct config *config, const char *op);

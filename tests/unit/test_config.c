@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* src/engine/config.c: each key, each mistake with its line, the settings of the command line, the manual page. */
+#include "test.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/config.h"
+#include "util/util.h"
+
+static char path[] = P_tmpdir "/vaccel-test-config-XXXXXX";
+
+static int make_file(void **state)
+{
+	int fd = mkstemp(path);
+
+	return fd < 0 ? -1 : close(fd);
+}
+
+static int remove_file(void **state)
+{
+	return unlink(path);
+}
+
+static void write_file(const char *text)
+{
+	FILE *file = fopen(path, "we");
+
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+}
+
+static struct config *load(const char *text)
+{
+	struct config *config = NULL;
+	struct error error = { 0 };
+
+	write_file(text);
+	if (config_load(path, &config, &error) < 0)
+		fail_msg("%s", error.text);
+	return config;
+}
+
+static void reject(const char *text, int line, const char *cause)
+{
+	struct config *config = NULL;
+	struct error error = { 0 };
+	char where[64];
+
+	write_file(text);
+	assert_true(config_load(path, &config, &error) < 0);
+	assert_null(config);
+	snprintf(where, sizeof(where), "%s:%d: ", path, line);
+	assert_text(error, where);
+	assert_text(error, cause);
+}
+
+static struct config *defaults(void)
+{
+	struct config *config = NULL;
+
+	assert_int_equal(config_load("", &config, NULL), 0);
+	return config;
+}
+
+static void built_in_defaults(void **state)
+{
+	struct config *config = defaults();
+	const struct config_order *order = config_order(config, "sgemm");
+
+	assert_null(config->path);
+	assert_int_equal(config->limits.sessions, 1024);
+	assert_int_equal(config->queues, 2);
+	assert_string_equal(order->op, "default");
+	assert_int_equal(order->n_plugins, 2);
+	assert_string_equal(order->plugins[0], "openblas");
+	assert_string_equal(order->plugins[1], "reference");
+	assert_non_null(config_plugin(config, "openblas"));
+	assert_null(config_plugin(config, "fault"));
+	config_free(config);
+	config_free(NULL);
+}
+
+static void every_key(void **state)
+{
+	struct config *config = load("[engine]\n"
+				     "threads = 3\nop_threads = 4\nqueues = 5\ncache_dir = /var/cache/x\n"
+				     "[limits]\n"
+				     "sessions = 6\nbuffers = 7\nrequests = 8\nconnections = 9\n"
+				     "buffer_bytes = 64K\nrequest_bytes = 3g\nextents = 100\nop_time_ms = 2500\n"
+				     "[order]\n"
+				     "default = reference\nsgemm = openblas, fault\treference\n"
+				     "[plugin fault]\n"
+				     "path = /opt/x.so\nrules = op=sgemm error=EIO\nseed = 1\nseed = 2\n");
+
+	assert_string_equal(config->path, path);
+	assert_int_equal(config->threads, 3);
+	assert_int_equal(config->op_threads, 4);
+	assert_int_equal(config->queues, 5);
+	assert_string_equal(config->cache_dir, "/var/cache/x");
+	assert_int_equal(config->limits.sessions, 6);
+	assert_int_equal(config->limits.buffers, 7);
+	assert_int_equal(config->limits.requests, 8);
+	assert_int_equal(config->limits.connections, 9);
+	assert_true(config->limits.buffer_bytes == 64 << 10);
+	assert_true(config->limits.request_bytes == 3ull << 30);
+	assert_int_equal(config->limits.max_extents, 100);
+	assert_int_equal(config->limits.op_time_ms, 2500);
+	assert_int_equal(config_order(config, "sgemm")->n_plugins, 3);
+	assert_string_equal(config_order(config, "sgemm")->plugins[2], "reference");
+	assert_int_equal(config_order(config, "dgemm")->n_plugins, 1);
+	assert_string_equal(config_plugin(config, "fault")->path, "/opt/x.so");
+	assert_int_equal(config_plugin(config, "fault")->n_keys, 2);
+	assert_string_equal(config_plugin(config, "fault")->keys[0].value, "op=sgemm error=EIO");
+	assert_string_equal(config_plugin(config, "fault")->keys[1].value, "2");
+	config_free(config);
+}
+
+/* Each scalar key takes its two ends and nothing beyond. */
+static void every_range(void **state)
+{
+	struct config_key_info key;
+
+	for (size_t i = 0; config_key_at(i, &key); i++) {
+		struct config *config = defaults();
+		const uint64_t good[] = { key.min, key.max }, bad[] = { key.min - 1, key.max + 1 };
+		struct error error;
+		char text[128];
+
+		for (size_t j = 0; !key.text && j < 2; j++) {
+			snprintf(text, sizeof(text), "%s.%s=%llu", key.section, key.key, (unsigned long long)good[j]);
+			assert_int_equal(config_set(config, text, &error), 0);
+			if (j == 0 && !key.min)
+				continue;
+			snprintf(text, sizeof(text), "%s.%s=%llu", key.section, key.key, (unsigned long long)bad[j]);
+			assert_int_equal(config_set(config, text, &error), -EINVAL);
+			assert_text(error, key.key);
+			assert_text(error, key.section);
+		}
+		config_free(config);
+	}
+}
+
+static void numbers(void **state)
+{
+	static const char *const bad[] = { "",	   "-1",  "+1",	 "0x10", "1KB", "1.5G", "K",  "1 K", "one",
+					   "64KK", "1P", "99999999999999999999", "18446744073709551615T", "1k1" };
+	static const struct {
+		const char *text;
+		uint64_t value;
+	} good[] = { { "4096", 4096 },	  { "4K", 4096 },	  { "4k", 4096 },   { "1M", 1 << 20 },
+		     { "2m", 2 << 20 },	  { "1G", 1 << 30 },	  { "1T", 1ull << 40 }, { "0004096", 4096 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		char text[128];
+
+		snprintf(text, sizeof(text), "[limits]\nsessions = 5\nbuffer_bytes = %s\n", bad[i]);
+		reject(text, 3, "[limits] buffer_bytes = ");
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+		struct config *config;
+		char text[128];
+
+		snprintf(text, sizeof(text), "[limits]\nbuffer_bytes = %s\n", good[i].text);
+		config = load(text);
+		assert_true(config->limits.buffer_bytes == good[i].value);
+		config_free(config);
+	}
+}
+
+static void mistakes_name_their_line(void **state)
+{
+	reject("[engine]\nthreads = 1\n\n# comment\nthread = 2\n", 5, "[engine] thread: no such key");
+	reject("[limit]\nsessions = 2\n", 2, "[limit]: no such section");
+	reject("sessions = 2\n", 1, "no such section");
+	reject("[engine]\nthreads\n", 2, "neither [section] nor key = value");
+	reject("[engine\n", 1, "neither [section] nor key = value");
+	reject("[order]\nxgemm = reference\n", 2, "[order] xgemm: no operation has that name");
+	/* The first of several. */
+	reject("[engine]\nthreads = x\nqueues = y\n", 2, "threads = x");
+}
+
+static void plugin_names_are_no_paths(void **state)
+{
+	static const char *const bad[] = { "..",  "../x", "/x", "a/b", "A", "a.b", "a b", "\xc3\xa4", "a*",
+					   "abcdefghijklmnopqrstuvwxyz0123456789" };
+	char text[128];
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		snprintf(text, sizeof(text), "[plugin %s]\nkey = 1\n", bad[i]);
+		reject(text, 2, "plugin name");
+		if (strchr(bad[i], ' '))
+			continue;
+		snprintf(text, sizeof(text), "[order]\ndefault = reference %s\n", bad[i]);
+		reject(text, 2, "plugin name");
+	}
+	reject("[plugin ]\nkey = 1\n", 2, "plugin name ''");
+}
+
+static void too_many(void **state)
+{
+	char text[4096] = "[plugin a]\n";
+
+	for (int i = 0; i < CONFIG_MAX_KEYS; i++)
+		sprintf(text + strlen(text), "key%d = 1\n", i);
+	config_free(load(text));
+	strcat(text, "more = 1\n");
+	reject(text, CONFIG_MAX_KEYS + 2, "more than 32 keys");
+	strcpy(text, "[order]\ndefault =");
+	for (int i = 0; i < CONFIG_MAX_PLUGINS - 2; i++)
+		sprintf(text + strlen(text), " p%d", i);
+	config_free(load(text));
+	strcat(text, " one-more");
+	reject(text, 2, "more than 16 plugins");
+	strcpy(text, "[order]\ndefault =");
+	for (int i = 0; i < CONFIG_MAX_PLUGINS + 1; i++)
+		strcat(text, " reference");
+	reject(text, 2, "more than 16 plugins");
+}
+
+/* The parser would take the rest of a long line for another one. */
+static void long_lines(void **state)
+{
+	char text[1024] = "[engine]\ncache_dir = /";
+
+	memset(text + strlen(text), 'x', 400);
+	strcat(text, "\n[limits]\nsessions = 1\n");
+	reject(text, 2, "too long");
+}
+
+/* An indented line is a line of its own, not the value above going on. */
+static void indentation(void **state)
+{
+	struct config *config = load("[plugin fault]\n  rules = crash=segv\n\tpath = /x.so\n  [limits]\n  sessions = 4\n");
+
+	assert_string_equal(config_plugin(config, "fault")->keys[0].value, "crash=segv");
+	assert_string_equal(config_plugin(config, "fault")->path, "/x.so");
+	assert_int_equal(config->limits.sessions, 4);
+	config_free(config);
+}
+
+static void comments(void **state)
+{
+	struct config *config = load("; a\n# b\n[engine] ; c\nthreads = 2 ; d\ncache_dir = /a#b\n");
+
+	assert_int_equal(config->threads, 2);
+	assert_string_equal(config->cache_dir, "/a#b");
+	config_free(config);
+}
+
+static void files_that_cannot_be_read(void **state)
+{
+	struct config *config = NULL;
+	struct error error = { 0 };
+
+	assert_int_equal(config_load("/nonexistent/vaccel.conf", &config, &error), -ENOENT);
+	assert_text(error, "/nonexistent/vaccel.conf");
+	assert_int_equal(config_load("/", &config, &error), -EIO);
+	assert_text(error, "cannot read");
+	assert_null(config);
+}
+
+static void settings(void **state)
+{
+	static const char *const bad[] = { "", "threads", "engine.threads", "threads=1", "engine=1", "=", ".=" };
+	struct config *config = defaults();
+	struct error error;
+
+	assert_int_equal(config_set(config, "engine.threads=7", &error), 0);
+	assert_int_equal(config->threads, 7);
+	assert_int_equal(config_set(config, "plugin fault.rules=op=sgemm crash=segv", &error), 0);
+	assert_string_equal(config_plugin(config, "fault")->keys[0].value, "op=sgemm crash=segv");
+	assert_int_equal(config_set(config, "plugin fault.path=/a.b/c=d.so", &error), 0);
+	assert_string_equal(config_plugin(config, "fault")->path, "/a.b/c=d.so");
+	assert_int_equal(config_set(config, "order.sgemm=fault", &error), 0);
+	assert_int_equal(config_set(config, "order.sgemm=reference", &error), 0);
+	assert_int_equal(config_order(config, "sgemm")->n_plugins, 1);
+	assert_string_equal(config_order(config, "sgemm")->plugins[0], "reference");
+	assert_int_equal(config_set(config, "order.sgemm=", &error), 0);
+	assert_int_equal(config_order(config, "sgemm")->n_plugins, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(config_set(config, bad[i], &error), -EINVAL);
+	assert_int_equal(config_set(config, "limits.sessions=0", &error), -EINVAL);
+	assert_text(error, "[limits] sessions = 0");
+	config_free(config);
+}
+
+/* Whether a line begins with before, key and after, and then ends or goes on behind a blank. */
+static bool file_has(const char *file_path, const char *before, const char *key, const char *after)
+{
+	FILE *file = fopen(file_path, "re");
+	char line[512], wanted[128];
+	bool found = false;
+
+	assert_non_null(file);
+	snprintf(wanted, sizeof(wanted), "%s%s%s", before, key, after);
+	while (!found && fgets(line, sizeof(line), file))
+		found = !strncmp(line, wanted, strlen(wanted)) && strchr(" \n", line[strlen(wanted)]);
+	fclose(file);
+	return found;
+}
+
+/* vaccel.conf(5) has an item for each key of the table, and no item for a key that is not there. */
+static void manual_page_is_complete(void **state)
+{
+	static const char page[] = SOURCE_ROOT "/src/engine/vaccel.conf.5";
+	static const char *const others[] = { "path", "default" };
+	struct config_key_info key;
+	size_t n = 0, items = 0;
+	char line[512];
+	FILE *file;
+
+	for (; config_key_at(n, &key); n++)
+		if (!file_has(page, ".It Cm ", key.key, " Ns No ="))
+			fail_msg("%s has no item for %s", page, key.key);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		assert_true(file_has(page, ".It Cm ", others[i], " Ns No ="));
+	file = fopen(page, "re");
+	while (fgets(line, sizeof(line), file))
+		items += !strncmp(line, ".It Cm ", 7);
+	fclose(file);
+	assert_int_equal(items, n + ARRAY_SIZE(others));
+}
+
+/* packaging/vaccel.conf says what holds without it: its comments, uncommented, change nothing. */
+static void example_file_is_the_defaults(void **state)
+{
+	FILE *in = fopen(SOURCE_ROOT "/packaging/vaccel.conf", "re"), *out = fopen(path, "we");
+	struct config *config = NULL, *built_in = defaults();
+	struct config_key_info key;
+	struct error error = { 0 };
+	char line[512];
+
+	assert_non_null(in);
+	assert_non_null(out);
+	while (fgets(line, sizeof(line), in))
+		/* "#key = value" is a default; "# text" is text. */
+		fputs(line[0] == '#' && line[1] != ' ' ? line + 1 : line, out);
+	fclose(in);
+	fclose(out);
+	if (config_load(path, &config, &error) < 0)
+		fail_msg("%s", error.text);
+	assert_memory_equal(&config->limits, &built_in->limits, sizeof(config->limits));
+	assert_int_equal(config->threads, built_in->threads);
+	assert_int_equal(config->op_threads, built_in->op_threads);
+	assert_int_equal(config->queues, built_in->queues);
+	assert_string_equal(config_order(config, "default")->plugins[0], "openblas");
+	config_free(config);
+	config_free(built_in);
+	for (size_t i = 0; config_key_at(i, &key); i++)
+		if (!file_has(SOURCE_ROOT "/packaging/vaccel.conf", "#", key.key, ""))
+			fail_msg("packaging/vaccel.conf does not show %s", key.key);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(built_in_defaults),
+		cmocka_unit_test(every_key),
+		cmocka_unit_test(every_range),
+		cmocka_unit_test(numbers),
+		cmocka_unit_test(mistakes_name_their_line),
+		cmocka_unit_test(plugin_names_are_no_paths),
+		cmocka_unit_test(too_many),
+		cmocka_unit_test(long_lines),
+		cmocka_unit_test(indentation),
+		cmocka_unit_test(comments),
+		cmocka_unit_test(files_that_cannot_be_read),
+		cmocka_unit_test(settings),
+		cmocka_unit_test(manual_page_is_complete),
+		cmocka_unit_test(example_file_is_the_defaults),
+	};
+
+	return cmocka_run_group_tests(tests, make_file, remove_file);
+}
