@@ -7,6 +7,7 @@
  *	program.c  kernels from binaries
  *	memory.c   matrices of a call as OpenCL memory: in place or copied
  *	gemm.c     the operations
+ *	tune.c     CLBlast's parameters for CPUs
  *	warm.c     kernels compiled and linked ahead
  *	status.c   OpenCL's and CLBlast's status codes as errnos
  *
@@ -148,6 +149,17 @@ void ocl_registered_drop(struct ocl *ocl, uint64_t buffer);
 
 int ocl_sgemm(const struct vaccel_plugin_call *call);
 int ocl_dgemm(const struct vaccel_plugin_call *call);
+
+/* ---- tune.c ---- */
+
+/*
+ * CLBlast has a kernel for small matrices and a faster one for large ones. On CPUs the border between them is set to
+ * m * n * k = this cubed.
+ */
+#define OCL_CPU_LARGE 96
+
+/* Sets CLBlast's parameters for the device, before its first operation. */
+int ocl_tune(const struct ocl_device *device, struct vaccel_plugin_report *report);
 
 /* ---- warm.c ---- */
 

@@ -216,7 +216,8 @@ static int start(struct ocl *ocl, struct vaccel_plugin_report *report)
 		return r;
 	snprintf(state.hardware, sizeof(state.hardware), "%s (%s%s%s)", ocl->device.name, ocl->device.platform_name,
 		 ocl->prebuilt_only ? ", pre-built kernels" : ", CLBlast", ocl->in_place ? "" : ", copied memory");
-	return ocl_warm_up(ocl, report);
+	r = ocl->prebuilt_only ? 0 : ocl_tune(&ocl->device, report);
+	return r < 0 ? r : ocl_warm_up(ocl, report);
 }
 
 static void stop(struct ocl *ocl)

@@ -8,13 +8,15 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 #include "opencl.h"
 
 /*
- * LARGE is beyond the size from which CLBlast uses the kernel for large matrices on any device of its database, and
+ * SMALL is below and LARGE above OCL_CPU_LARGE on CPUs; other devices compile all kernels of a program together. LARGE is
  * a multiple of every tile; with ODD, matrices need padding.
  */
-enum { SMALL = 32, LARGE = 1024, ODD = LARGE + 1 };
+enum { SMALL = 32, LARGE = 256, ODD = LARGE + 1 };
 
 struct shape {
 	uint64_t order;
@@ -89,12 +91,14 @@ static int warm_precision(struct ocl_session *session, enum ocl_precision precis
 int ocl_warm_up(struct ocl *ocl, struct vaccel_plugin_report *report)
 {
 	struct ocl_session *session = NULL;
-	/* Two matrices of the largest size: A and B may be the same. */
-	void *data = calloc(2 * (size_t)ODD * ODD, sizeof(double));
+	/* Two matrices of the largest size: A and B may be the same. Aligned, as CLBlast copies what has an offset. */
+	const size_t bytes = 2 * (size_t)ODD * ODD * sizeof(double);
+	void *data = NULL;
 	int r, p;
 
-	if (!data)
+	if (posix_memalign(&data, (size_t)sysconf(_SC_PAGESIZE), bytes))
 		return vaccel_plugin_error(report, -ENOMEM, "opencl: no memory to compile kernels ahead");
+	memset(data, 0, bytes);
 	r = ocl_session_new(ocl, &session, report);
 	for (p = 0; p < OCL_N_PRECISIONS && !r; p++)
 		if (p != OCL_DOUBLE || ocl->device.fp64)
