@@ -11,7 +11,7 @@
 #include "util/util.h"
 
 /* 2.7.5 */
-struct vring_desc_raw {
+struct vq_desc {
 	uint64_t addr;
 	uint32_t len;
 	uint16_t flags;
@@ -19,14 +19,14 @@ struct vring_desc_raw {
 };
 
 /* 2.7.6; behind the ring: used_event */
-struct vring_avail_raw {
+struct vq_avail {
 	uint16_t flags;
 	uint16_t idx;
 	uint16_t ring[];
 };
 
 /* 2.7.8; behind the ring: avail_event */
-struct vring_used_raw {
+struct vq_used {
 	uint16_t flags;
 	uint16_t idx;
 	struct {
@@ -45,7 +45,7 @@ struct vring_used_raw {
 #define LOAD(field)	    __atomic_load_n(&(field), __ATOMIC_RELAXED)
 #define STORE(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELAXED)
 
-static int check_setup(const struct vring_setup *s, struct error *error)
+static int check_setup(const struct vq_setup *s, struct error *error)
 {
 	if (s->num == 0 || s->num > VRING_MAX_NUM || (s->num & (s->num - 1)))
 		return error_set(error, -EINVAL, "ring size %u is not a power of two up to %d", s->num, VRING_MAX_NUM);
@@ -70,7 +70,7 @@ static int map_part(const struct vhost_memory *memory, uint64_t uva, uint64_t le
 	return 0;
 }
 
-static int map_ring(struct vring *v, const struct vring_setup *s, struct error *error)
+static int map_ring(struct vq *v, const struct vq_setup *s, struct error *error)
 {
 	int r = map_part(v->memory, s->desc, 16ul * s->num, "descriptor table", 16, &v->desc, error);
 
@@ -81,13 +81,13 @@ static int map_ring(struct vring *v, const struct vring_setup *s, struct error *
 	return r;
 }
 
-int vring_init(struct vring *v, const struct vhost_memory *memory, const struct vring_setup *setup,
-	       struct inflight_region *journal, struct inflight_entry *entries, struct error *error)
+int vq_init(struct vq *v, const struct vhost_memory *memory, const struct vq_setup *setup,
+	    struct inflight_region *journal, struct inflight_entry *entries, struct error *error)
 {
 	int r = check_setup(setup, error);
 	int n;
 
-	*v = (struct vring){ .memory = memory, .num = setup->num };
+	*v = (struct vq){ .memory = memory, .num = setup->num };
 	if (r == 0)
 		r = map_ring(v, setup, error);
 	if (r < 0)
@@ -107,7 +107,7 @@ int vring_init(struct vring *v, const struct vhost_memory *memory, const struct 
 		free(v->pieces);
 		free(v->table);
 		free(v->busy);
-		*v = (struct vring){ .num = 0 };
+		*v = (struct vq){ .num = 0 };
 		return error_set(error, -ENOMEM, "no memory for a ring of %u", setup->num);
 	}
 	for (int i = 0; i < n; i++)
@@ -117,7 +117,7 @@ int vring_init(struct vring *v, const struct vhost_memory *memory, const struct 
 	return n;
 }
 
-void vring_fini(struct vring *v)
+void vq_fini(struct vq *v)
 {
 	if (!v->busy)
 		return;
@@ -130,17 +130,17 @@ void vring_fini(struct vring *v)
 
 /* The descriptors of a chain come either from the ring's table or from the private copy of an indirect one. */
 struct source {
-	struct vring_desc_raw *table;
+	struct vq_desc *table;
 	uint32_t num;
 	bool indirect;
 };
 
 /* Reads a descriptor once. Each field is whole, and a change between fields harms only who makes it. */
-static struct vring_desc_raw read_desc(const struct source *source, uint32_t index)
+static struct vq_desc read_desc(const struct source *source, uint32_t index)
 {
-	struct vring_desc_raw *d = &source->table[index];
+	struct vq_desc *d = &source->table[index];
 
-	return (struct vring_desc_raw){
+	return (struct vq_desc){
 		.addr = le64toh(LOAD(d->addr)),
 		.len = le32toh(LOAD(d->len)),
 		.flags = le16toh(LOAD(d->flags)),
@@ -149,7 +149,7 @@ static struct vring_desc_raw read_desc(const struct source *source, uint32_t ind
 }
 
 /* 2.7.5.3: copies an indirect table into private memory. */
-static int enter_indirect(struct vring *v, const struct vring_desc_raw *d, struct source *source, struct error *error)
+static int enter_indirect(struct vq *v, const struct vq_desc *d, struct source *source, struct error *error)
 {
 	if (!v->indirect)
 		return error_set(error, -EINVAL, "indirect descriptor, which was not negotiated");
@@ -163,7 +163,7 @@ static int enter_indirect(struct vring *v, const struct vring_desc_raw *d, struc
 	return vhost_memory_read(v->memory, d->addr, v->table, d->len, error);
 }
 
-static int add_pieces(struct vring *v, const struct vring_desc_raw *d, struct vring_chain *chain, size_t *n_pieces,
+static int add_pieces(struct vq *v, const struct vq_desc *d, struct vq_chain *chain, size_t *n_pieces,
 		      struct error *error)
 {
 	size_t before = *n_pieces;
@@ -185,15 +185,15 @@ static int add_pieces(struct vring *v, const struct vring_desc_raw *d, struct vr
 }
 
 /* Walks the chain from head. Bounded by the number of descriptors there are, so a loop ends as an error. */
-static int walk_chain(struct vring *v, uint16_t head, struct vring_chain *chain, struct error *error)
+static int walk_chain(struct vq *v, uint16_t head, struct vq_chain *chain, struct error *error)
 {
 	struct source source = { .table = v->desc, .num = v->num };
 	uint32_t index = head, seen = 0;
 	size_t n_pieces = 0;
 
-	*chain = (struct vring_chain){ .head = head, .readable = v->pieces };
+	*chain = (struct vq_chain){ .head = head, .readable = v->pieces };
 	for (;;) {
-		struct vring_desc_raw d = read_desc(&source, index);
+		struct vq_desc d = read_desc(&source, index);
 		int r;
 
 		if (++seen > source.num)
@@ -220,7 +220,7 @@ static int walk_chain(struct vring *v, uint16_t head, struct vring_chain *chain,
 }
 
 /* A head that is being pushed right now is free once the pusher has left the lock. */
-static bool head_is_busy(struct vring *v, uint16_t head)
+static bool head_is_busy(struct vq *v, uint16_t head)
 {
 	bool busy = __atomic_load_n(&v->busy[head], __ATOMIC_ACQUIRE);
 
@@ -232,7 +232,7 @@ static bool head_is_busy(struct vring *v, uint16_t head)
 	return busy;
 }
 
-int vring_pop(struct vring *v, struct vring_chain *ret_chain, struct error *error)
+int vq_pop(struct vq *v, struct vq_chain *ret_chain, struct error *error)
 {
 	uint16_t avail_idx = le16toh(__atomic_load_n(&v->avail->idx, __ATOMIC_ACQUIRE));
 	uint16_t waiting = (uint16_t)(avail_idx - v->last_avail);
@@ -258,18 +258,17 @@ int vring_pop(struct vring *v, struct vring_chain *ret_chain, struct error *erro
 	return 1;
 }
 
-uint64_t vring_next_counter(const struct vring *v)
+uint64_t vq_next_counter(const struct vq *v)
 {
 	return v->inflight.counter;
 }
 
-void vring_take(struct vring *v, uint16_t head)
+void vq_take(struct vq *v, uint16_t head)
 {
 	inflight_take(&v->inflight, head);
 }
 
-int vring_refetch(struct vring *v, const struct inflight_entry *entry, struct vring_chain *ret_chain,
-		  struct error *error)
+int vq_refetch(struct vq *v, const struct inflight_entry *entry, struct vq_chain *ret_chain, struct error *error)
 {
 	int r = walk_chain(v, entry->head, ret_chain, error);
 
@@ -278,7 +277,7 @@ int vring_refetch(struct vring *v, const struct inflight_entry *entry, struct vr
 	return r < 0 ? error_prefix(error, "descriptor chain %u", entry->head) : 0;
 }
 
-void vring_push(struct vring *v, uint16_t head, uint32_t len)
+void vq_push(struct vq *v, uint16_t head, uint32_t len)
 {
 	pthread_mutex_lock(&v->push_lock);
 	STORE(v->used->ring[v->used_idx & (v->num - 1)].id, htole32(head));
@@ -299,7 +298,7 @@ static bool passed(uint16_t event, uint16_t new, uint16_t old)
 	return (uint16_t)(new - event - 1) < (uint16_t)(new - old);
 }
 
-bool vring_wants_signal(struct vring *v)
+bool vq_wants_signal(struct vq *v)
 {
 	uint16_t old, new, event;
 	bool valid, wants;
@@ -322,19 +321,19 @@ bool vring_wants_signal(struct vring *v)
 	return wants;
 }
 
-static uint16_t *avail_event(struct vring *v)
+static uint16_t *avail_event(struct vq *v)
 {
 	return (uint16_t *)(void *)&v->used->ring[v->num];
 }
 
-void vring_disable_kicks(struct vring *v)
+void vq_disable_kicks(struct vq *v)
 {
 	/* With event index the event simply stays behind. */
 	if (!v->event_idx)
 		STORE(v->used->flags, htole16(USED_F_NO_NOTIFY));
 }
 
-bool vring_enable_kicks(struct vring *v)
+bool vq_enable_kicks(struct vq *v)
 {
 	if (v->event_idx)
 		STORE(*avail_event(v), htole16(v->last_avail));
@@ -345,7 +344,7 @@ bool vring_enable_kicks(struct vring *v)
 	return le16toh(LOAD(v->avail->idx)) != v->last_avail;
 }
 
-uint32_t vring_n_busy(const struct vring *v)
+uint32_t vq_n_busy(const struct vq *v)
 {
 	return __atomic_load_n(&v->n_busy, __ATOMIC_ACQUIRE);
 }

@@ -4,13 +4,13 @@
  *
  * The guest can write everything in the ring at any moment. Each index and each descriptor is therefore read once, into
  * private memory, and only the copy is checked and used. Whatever is wrong breaks this ring alone: the function returns
- * a negative errno with a reason, and the ring must not be used any more except for vring_push() of what was popped.
+ * a negative errno with a reason, and the ring must not be used any more except for vq_push() of what was popped.
  *
- * States of a head: free -> vring_pop() -> busy -> vring_take() -> in the journal too -> vring_push() -> free. What a
- * worker before left in the journal is busy from vring_init() on and comes back through vring_refetch(). A head offered
+ * States of a head: free -> vq_pop() -> busy -> vq_take() -> in the journal too -> vq_push() -> free. What a
+ * worker before left in the journal is busy from vq_init() on and comes back through vq_refetch(). A head offered
  * again while it is busy breaks the ring.
  *
- * Threads: one thread pops, refetches and asks for notifications. vring_push() and vring_signal() may be called from
+ * Threads: one thread pops, refetches and asks for notifications. vq_push() and vq_signal() may be called from
  * any thread; push_lock serialises them. Lock order: push_lock is a leaf.
  */
 #ifndef VACCEL_VHOST_VRING_H
@@ -30,7 +30,7 @@
 #define VRING_MAX_CHAIN	 1024 /* descriptors of one chain, an indirect table's included */
 #define VRING_MAX_PIECES 2048 /* of one chain, after splitting at regions' ends */
 
-struct vring_setup {
+struct vq_setup {
 	uint16_t num;
 	uint16_t base; /* next entry of the available ring, unless recovered */
 	bool recover;  /* the ring was served before: base follows from the used ring and the journal */
@@ -41,19 +41,19 @@ struct vring_setup {
 	uint64_t counter;  /* first journal counter, see inflight_open() */
 };
 
-struct vring {
+struct vq {
 	const struct vhost_memory *memory;
 	uint16_t num;
 	bool event_idx;
 	bool indirect;
-	struct vring_desc_raw *desc;
-	struct vring_avail_raw *avail;
-	struct vring_used_raw *used;
+	struct vq_desc *desc;
+	struct vq_avail *avail;
+	struct vq_used *used;
 
 	/* The popping thread's own. */
 	uint16_t last_avail;
-	struct iovec *pieces;	      /* VRING_MAX_PIECES, of the chain popped last */
-	struct vring_desc_raw *table; /* VRING_MAX_CHAIN, copy of an indirect table */
+	struct iovec *pieces;  /* VRING_MAX_PIECES, of the chain popped last */
+	struct vq_desc *table; /* VRING_MAX_CHAIN, copy of an indirect table */
 
 	pthread_mutex_t push_lock;
 	uint16_t used_idx;	  /* push_lock */
@@ -64,10 +64,10 @@ struct vring {
 	uint32_t n_busy;	  /* atomic */
 };
 
-/* What vring_pop() found. Pieces are valid until the next pop or refetch. */
-struct vring_chain {
+/* What vq_pop() found. Pieces are valid until the next pop or refetch. */
+struct vq_chain {
 	uint16_t head;
-	uint64_t counter; /* of the journal, by vring_refetch() */
+	uint64_t counter; /* of the journal, by vq_refetch() */
 	const struct iovec *readable;
 	size_t n_readable;
 	uint64_t readable_len;
@@ -80,33 +80,32 @@ struct vring_chain {
  * entries: room for setup->num; filled with what is still taken (in order), each of which is busy now and has to be
  * refetched and pushed. Returns their number. -EINVAL size or alignment, -EFAULT address, -ENOMEM.
  */
-int vring_init(struct vring *vring, const struct vhost_memory *memory, const struct vring_setup *setup,
-	       struct inflight_region *journal, struct inflight_entry *entries, struct error *error);
-void vring_fini(struct vring *vring);
+int vq_init(struct vq *vq, const struct vhost_memory *memory, const struct vq_setup *setup,
+	    struct inflight_region *journal, struct inflight_entry *entries, struct error *error);
+void vq_fini(struct vq *vq);
 
 /* 1: a chain, busy from now on. 0: none. Negative errno: broken. */
-int vring_pop(struct vring *vring, struct vring_chain *ret_chain, struct error *error);
+int vq_pop(struct vq *vq, struct vq_chain *ret_chain, struct error *error);
 
-/* Enters what was popped into the journal, before anything is done for it. vring_next_counter() says as what. */
-void vring_take(struct vring *vring, uint16_t head);
-uint64_t vring_next_counter(const struct vring *vring);
+/* Enters what was popped into the journal, before anything is done for it. vq_next_counter() says as what. */
+void vq_take(struct vq *vq, uint16_t head);
+uint64_t vq_next_counter(const struct vq *vq);
 
-/* Reads the chain of a head that vring_init() reported. 0, or negative errno: it is broken (the ring is not). */
-int vring_refetch(struct vring *vring, const struct inflight_entry *entry, struct vring_chain *ret_chain,
-		  struct error *error);
+/* Reads the chain of a head that vq_init() reported. 0, or negative errno: it is broken (the ring is not). */
+int vq_refetch(struct vq *vq, const struct inflight_entry *entry, struct vq_chain *ret_chain, struct error *error);
 
 /* Gives a chain back. len: bytes written to it. */
-void vring_push(struct vring *vring, uint16_t head, uint32_t len);
+void vq_push(struct vq *vq, uint16_t head, uint32_t len);
 
 /* Whether the guest wants a signal for what was pushed since the last call. */
-bool vring_wants_signal(struct vring *vring);
+bool vq_wants_signal(struct vq *vq);
 
 /* Asks the guest not to kick. A hint. */
-void vring_disable_kicks(struct vring *vring);
+void vq_disable_kicks(struct vq *vq);
 /* Asks for a kick on the next chain. True: there is one already (or the index is wrong): pop again before waiting. */
-bool vring_enable_kicks(struct vring *vring);
+bool vq_enable_kicks(struct vq *vq);
 
 /* Chains busy now. */
-uint32_t vring_n_busy(const struct vring *vring);
+uint32_t vq_n_busy(const struct vq *vq);
 
 #endif

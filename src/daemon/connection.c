@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A front-end's connection in the supervisor: reads a message, lets the state machine (vhost/server.h) judge it, has the
+ * mirror carry out what follows, and answers when that is done. While an answer is due nothing more is read.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/supervisor.h"
+#include "util/log.h"
+#include "util/util.h"
+
+int connection_new(struct supervisor *s, int fd)
+{
+	struct connection *c;
+	uint32_t slot = 0;
+
+	while (slot < s->n_slots && s->connections[slot])
+		slot++;
+	c = slot < s->n_slots ? calloc(1, sizeof(*c)) : NULL;
+	if (!c) {
+		log_warning("connection refused: %u are open, which is the limit", slot);
+		close(fd);
+		return -EDQUOT;
+	}
+	c->id = slot + 1;
+	c->fd = fd;
+	vhost_server_init(&c->server, &s->device);
+	for (size_t i = 0; i < VHOST_MAX_QUEUES; i++)
+		c->rings[i].ledger_fd = -1;
+	s->connections[slot] = c;
+	log_debug("connection %u: opened", c->id);
+	return 0;
+}
+
+void connection_free(struct supervisor *s, struct connection *c)
+{
+	s->connections[c->id - 1] = NULL;
+	for (size_t i = 0; i < VHOST_MAX_QUEUES; i++)
+		if (c->rings[i].ledger_fd >= 0)
+			close(c->rings[i].ledger_fd);
+	vhost_rx_reset(&c->rx);
+	if (c->busy)
+		vhost_msg_close_fds(&c->step.reply);
+	if (c->fd >= 0)
+		close(c->fd);
+	vhost_server_fini(&c->server);
+	free(c);
+}
+
+void connection_close(struct supervisor *s, struct connection *c, const char *why)
+{
+	if (c->fd < 0)
+		return;
+	if (why)
+		log_warning("connection %u: closed: %s", c->id, why);
+	else
+		log_info("connection %u: front-end is gone", c->id);
+	close(c->fd);
+	c->fd = -1;
+	mirror_sync(s, c);
+}
+
+static void greet(struct connection *c)
+{
+	if (c->greeted || c->step.effects == 0)
+		return;
+	c->greeted = true;
+	log_info("connection %u: front-end with features %#" PRIx64 ", protocol features %#" PRIx64, c->id,
+		 c->server.features, c->server.protocol_features);
+}
+
+static void carry_out(struct supervisor *s, struct connection *c)
+{
+	const struct vhost_step *step = &c->step;
+
+	greet(c);
+	if (step->effects & VHOST_EFFECT_MEM_REPLACED)
+		c->mem_synced = false;
+	if (step->effects & VHOST_EFFECT_RESET)
+		c->reset_wanted = true;
+	if (step->effects & VHOST_EFFECT_RESTART)
+		c->rings[step->index].restart = true;
+	if (!s->launch.ready)
+		return;
+	if ((step->effects & VHOST_EFFECT_MEM_ADDED) && c->mem_synced) {
+		struct link_msg add = { .type = LINK_MEM_ADD, .conn = c->id, .region = step->region, LINK_MSG_INIT };
+		struct link_msg commit = { .type = LINK_MEM_COMMIT, .conn = c->id, LINK_MSG_INIT };
+
+		for (size_t i = 0; i < c->server.regions.n; i++)
+			if (c->server.regions.rows[i].region.guest_addr == step->region.guest_addr)
+				add.fds[0] = c->server.regions.rows[i].fd;
+		mirror_send(s, &add);
+		mirror_send(s, &commit);
+		c->unacked += 2;
+	}
+	if ((step->effects & VHOST_EFFECT_CALL) && c->rings[step->index].phase == RING_ON) {
+		struct link_msg call = { .type = LINK_RING_CALL, .conn = c->id, .index = step->index, LINK_MSG_INIT };
+
+		call.fds[LINK_FD_CALL] = c->server.rings[step->index].call;
+		call.fds[LINK_FD_ERR] = c->server.rings[step->index].err;
+		mirror_send(s, &call);
+		c->unacked++;
+	}
+}
+
+void connection_readable(struct supervisor *s, struct connection *c)
+{
+	struct error error = { 0 };
+	int r = vhost_rx_step(&c->rx, c->fd, &error);
+
+	if (r == 0)
+		return;
+	if (r < 0) {
+		connection_close(s, c, r == -EPIPE ? NULL : error.text);
+		connection_progress(s, c);
+		return;
+	}
+	log_debug("connection %u: %s", c->id, vhost_request_name(c->rx.msg.header.request));
+	r = vhost_server_handle(&c->server, &c->rx.msg, &c->step, &error);
+	vhost_rx_reset(&c->rx);
+	if (r < 0) {
+		connection_close(s, c, error.text);
+		connection_progress(s, c);
+		return;
+	}
+	if (c->step.refused.code < 0)
+		log_warning("connection %u: refused: %s", c->id, c->step.refused.text);
+	c->busy = true;
+	carry_out(s, c);
+	connection_progress(s, c);
+}
+
+void connection_progress(struct supervisor *s, struct connection *c)
+{
+	struct error error = { 0 };
+
+	mirror_sync(s, c);
+	if (mirror_gone(c)) {
+		log_debug("connection %u: freed", c->id);
+		connection_free(s, c);
+		return;
+	}
+	if (!c->busy || c->fd < 0 || !mirror_settled(c))
+		return;
+	c->busy = false;
+	vhost_server_finish(&c->server, &c->step);
+	/* A front-end that does not read its answers must not hold up the others. */
+	if (c->step.has_reply && vhost_msg_send(c->fd, &c->step.reply, 0, &error) < 0) {
+		vhost_msg_close_fds(&c->step.reply);
+		connection_close(s, c, error.text);
+		return;
+	}
+	vhost_msg_close_fds(&c->step.reply);
+}

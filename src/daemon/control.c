@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests other than ops: sessions, registered buffers, cancelling, queries. One row per type. They run in the ring's
+ * thread, but for closing a session, which waits for the session's ops and therefore runs in the connection's helper.
+ *
+ * Exactly once: what creates something carries a tag made of the request's journal counter, by which the state finds
+ * what an interrupted run of the same request has created; what removes something has succeeded if it is gone already
+ * and the request is one of a worker before.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "daemon/worker.h"
+#include "engine/info.h"
+#include "util/util.h"
+
+static uint64_t tag_of(const struct request *request)
+{
+	return ((uint64_t)request->ring->index + 1) << 56 | (request->counter & ((UINT64_C(1) << 56) - 1));
+}
+
+static int session_open(struct request *request, uint64_t *ret_value, struct error *error)
+{
+	struct wconn *conn = request->ring->conn;
+
+	return engine_session_open(conn->worker->engine, conn->id, tag_of(request), ret_value, error);
+}
+
+static int session_close(struct request *request, uint64_t *ret_value, struct error *error)
+{
+	struct wconn *conn = request->ring->conn;
+	int r = engine_session_close(conn->worker->engine, conn->id, request->wire.session, error);
+
+	return r == -ESTALE && request->recovered ? 0 : r;
+}
+
+static struct vhost_extent next_extent(const void *opaque, uint32_t i)
+{
+	const struct request *request = opaque;
+	struct wire_extent extent = wire_extent(&request->wire, request->wire.args[0].first_extent + i);
+
+	return (struct vhost_extent){ .gpa = extent.addr, .len = extent.len };
+}
+
+static void release(void *data, uint64_t len, void *opaque)
+{
+	vhost_alias_unmap(opaque);
+	free(opaque);
+}
+
+static int add_buffer(struct request *request, struct vhost_alias *alias, uint64_t *ret_id, struct error *error)
+{
+	const struct wire_arg *arg = &request->wire.args[0];
+	struct wconn *conn = request->ring->conn;
+	struct engine_mapping mapping = { .data = alias->data, .len = alias->len, .release = release, .opaque = alias };
+	_cleanup_free_ struct state_extent *extents = calloc(arg->n_extents, sizeof(*extents));
+
+	if (!extents)
+		return error_set(error, -ENOMEM, "buffer: no memory for %u extents", arg->n_extents);
+	for (uint32_t i = 0; i < arg->n_extents; i++) {
+		struct wire_extent extent = wire_extent(&request->wire, arg->first_extent + i);
+
+		extents[i] = (struct state_extent){ .addr = extent.addr, .len = extent.len };
+	}
+	return engine_buffer_add(conn->worker->engine, conn->id, request->wire.session, tag_of(request), &mapping,
+				 extents, arg->n_extents, ret_id, error);
+}
+
+static int buffer_register(struct request *request, uint64_t *ret_value, struct error *error)
+{
+	const struct wire_arg *arg = &request->wire.args[0];
+	struct wconn *conn = request->ring->conn;
+	struct worker *worker = conn->worker;
+	struct vhost_alias *alias;
+	uint64_t id = 0;
+	int r;
+
+	if (arg->len > worker->config->limits.buffer_bytes)
+		return error_set(error, -E2BIG, "buffer: %" PRIu64 " bytes, at most %" PRIu64 " are allowed", arg->len,
+				 worker->config->limits.buffer_bytes);
+	alias = calloc(1, sizeof(*alias));
+	if (!alias)
+		return error_set(error, -ENOMEM, "buffer: no memory");
+	pthread_rwlock_rdlock(&conn->memory_lock);
+	r = vhost_alias_map(&conn->memory, next_extent, request, arg->n_extents, &worker->alias_budget, alias, error);
+	pthread_rwlock_unlock(&conn->memory_lock);
+	if (r < 0) {
+		free(alias);
+		return error_prefix(error, "buffer");
+	}
+	r = add_buffer(request, alias, &id, error);
+	if (r < 0)
+		release(NULL, 0, alias);
+	/* Registered before the last worker died, and mapped again when memory came back. */
+	if (r == -EBUSY && request->recovered && id)
+		r = 0;
+	if (r == 0)
+		*ret_value = id;
+	return r;
+}
+
+static int buffer_unregister(struct request *request, uint64_t *ret_value, struct error *error)
+{
+	struct wconn *conn = request->ring->conn;
+	int r = engine_buffer_remove(conn->worker->engine, conn->id, request->wire.object, error);
+
+	return r == -ESTALE && request->recovered ? 0 : r;
+}
+
+static int cancel(struct request *request, uint64_t *ret_value, struct error *error)
+{
+	struct wconn *conn = request->ring->conn;
+
+	return engine_cancel(conn->worker->engine, conn->id, request->wire.object, error);
+}
+
+static int query(struct request *request, uint64_t *ret_value, struct error *error)
+{
+	const struct wire_arg *arg = &request->wire.args[0];
+	struct wconn *conn = request->ring->conn;
+	const struct engine *engine = conn->worker->engine;
+	size_t there, len;
+	_cleanup_free_ void *bytes = NULL;
+	int r = 0;
+
+	if (request->wire.object != VIRTIO_ACCEL_Q_INFO)
+		return error_set(error, -EOPNOTSUPP, "query %" PRIu64 " is not known", request->wire.object);
+	if (arg->dir != VIRTIO_ACCEL_DIR_OUT || arg->kind != VIRTIO_ACCEL_ARG_EXTENTS)
+		return error_set(error, -EINVAL, "query: its argument is not plain memory to write to");
+	there = engine_info_encode(engine, NULL, 0);
+	len = MIN(there, arg->len);
+	bytes = calloc(1, there);
+	if (!bytes)
+		return error_set(error, -ENOMEM, "query: no memory for %zu bytes", there);
+	engine_info_encode(engine, bytes, there);
+	pthread_rwlock_rdlock(&conn->memory_lock);
+	r = request_copy(request, arg, bytes, len, true, error);
+	pthread_rwlock_unlock(&conn->memory_lock);
+	if (r == 0)
+		*ret_value = there;
+	return r;
+}
+
+static const struct {
+	uint32_t type;
+	bool waits;
+	int (*run)(struct request *request, uint64_t *ret_value, struct error *error);
+} types[] = {
+	{ VIRTIO_ACCEL_T_SESSION_OPEN, false, session_open },
+	{ VIRTIO_ACCEL_T_SESSION_CLOSE, true, session_close },
+	{ VIRTIO_ACCEL_T_BUFFER_REGISTER, false, buffer_register },
+	{ VIRTIO_ACCEL_T_BUFFER_UNREGISTER, false, buffer_unregister },
+	{ VIRTIO_ACCEL_T_CANCEL, false, cancel },
+	{ VIRTIO_ACCEL_T_QUERY, false, query },
+};
+
+static void run(struct request *request, bool may_wait)
+{
+	struct error error = { 0 };
+	uint64_t value = 0;
+	int r = error_set(&error, -EOPNOTSUPP, "request type %u is not known", request->wire.type);
+
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		if (types[i].type != request->wire.type)
+			continue;
+		if (types[i].waits && !may_wait && wconn_defer(request->ring->conn, request) == 0)
+			return;
+		r = types[i].run(request, &value, &error);
+	}
+	request_answer(request, r, value, &error);
+}
+
+void control_handle(struct request *request)
+{
+	run(request, false);
+}
+
+void control_deferred(struct request *request)
+{
+	run(request, true);
+}

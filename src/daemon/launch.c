@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The worker process: started, watched, and started again when it dies. See supervisor.h.
+ *
+ * A worker that dies after it was ready is replaced at once; several in short order are slowed down. Three that die
+ * before they are ready have a plugin that cannot be loaded, most likely: then one without plugins takes over, so that
+ * requests fail instead of hanging, and the plugins get another chance after a while.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/supervisor.h"
+#include "util/log.h"
+#include "util/util.h"
+
+#define MS		 UINT64_C(1000000)
+#define SHORT_LIFE_NS	 (2000 * MS) /* a worker that lived shorter counts as a failure */
+#define MAX_DELAY_NS	 (1000 * MS)
+#define FAILURES_TO_SAFE 3
+#define SAFE_NS		 (30000 * MS)
+#define SEND_TIMEOUT_S	 5 /* a worker that does not read commands for this long is stuck */
+
+void launch_init(struct launch *launch)
+{
+	*launch = (struct launch){ .link = -1 };
+}
+
+static void move_fd(int from, int to)
+{
+	if (from == to)
+		fcntl(to, F_SETFD, 0);
+	else
+		dup2(from, to);
+}
+
+/* The child's way to exec: only descriptors of its own, no blocked signals. */
+static void exec_worker(const struct supervisor *s, int link)
+{
+	char level[32], config[32];
+	char *argv[OPTIONS_MAX_SETS * 2 + 16];
+	int fds[3] = { link, s->state_fd, s->config_fd };
+	sigset_t none;
+	size_t n = 0;
+
+	/* Out of the way first: the numbers 3 to 5 may be in use by one another. */
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		fds[i] = fds[i] < 0 ? -1 : fcntl(fds[i], F_DUPFD, 16);
+	move_fd(fds[0], WORKER_FD_LINK);
+	move_fd(fds[1], WORKER_FD_STATE);
+	if (fds[2] >= 0)
+		move_fd(fds[2], WORKER_FD_CONFIG);
+	close_range(fds[2] >= 0 ? WORKER_FD_CONFIG + 1 : WORKER_FD_CONFIG, ~0u, 0);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	snprintf(level, sizeof(level), "--log-level=%s",
+		 s->options->log_level == LOG_ERR	? "error"
+		 : s->options->log_level == LOG_WARNING ? "warning"
+		 : s->options->log_level == LOG_DEBUG	? "debug"
+							: "info");
+	config[0] = '\0';
+	if (fds[2] >= 0)
+		snprintf(config, sizeof(config), "/proc/self/fd/%d", WORKER_FD_CONFIG);
+	argv[n++] = (char *)"vacceld";
+	argv[n++] = (char *)"--worker";
+	argv[n++] = level;
+	argv[n++] = (char *)"--config";
+	argv[n++] = config;
+	for (size_t i = 0; i < s->options->n_sets; i++) {
+		argv[n++] = (char *)"--set";
+		argv[n++] = (char *)s->options->sets[i];
+	}
+	if (s->launch.want_safe)
+		argv[n++] = (char *)"--safe";
+	if (s->launch.n_started > 1)
+		argv[n++] = (char *)"--restarted";
+	argv[n] = NULL;
+	execv("/proc/self/exe", argv);
+	_exit(WORKER_EXIT_FAILED);
+}
+
+static void start(struct supervisor *s)
+{
+	const struct timeval timeout = { .tv_sec = SEND_TIMEOUT_S };
+	struct launch *l = &s->launch;
+	int pair[2];
+	pid_t pid;
+
+	l->next_ns = now_ns() + MAX_DELAY_NS;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+		log_error("worker: cannot start it: %s", strerror(errno));
+		return;
+	}
+	setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+	l->n_started++;
+	pid = fork();
+	if (pid == 0)
+		exec_worker(s, pair[1]);
+	close(pair[1]);
+	if (pid < 0) {
+		log_error("worker: cannot start it: %s", strerror(errno));
+		close(pair[0]);
+		return;
+	}
+	l->pid = pid;
+	l->link = pair[0];
+	l->ready = false;
+	l->killed = false;
+	l->safe = l->want_safe;
+	l->started_ns = now_ns();
+	l->retry_ns = l->safe ? l->started_ns + SAFE_NS : 0;
+}
+
+void launch_tick(struct supervisor *s)
+{
+	struct launch *l = &s->launch;
+
+	if (l->pid == 0) {
+		if (!s->stopping && now_ns() >= l->next_ns)
+			start(s);
+	} else if (l->safe && l->ready && now_ns() >= l->retry_ns) {
+		l->want_safe = false;
+		l->failures = FAILURES_TO_SAFE - 1; /* one attempt */
+		launch_kill(s, "to try the plugins again");
+	}
+}
+
+uint64_t launch_deadline(const struct supervisor *s)
+{
+	const struct launch *l = &s->launch;
+
+	if (l->pid == 0)
+		return s->stopping ? 0 : MAX(l->next_ns, 1);
+	return l->safe && l->ready ? l->retry_ns : 0;
+}
+
+void launch_ready(struct supervisor *s, const struct link_ready *ready)
+{
+	struct launch *l = &s->launch;
+
+	l->ready = true;
+	l->ever_ready = true;
+	for (size_t i = 0; i < ARRAY_SIZE(ready->ops); i++)
+		s->device_config.ops[i] = htole32(ready->ops[i]);
+	if (l->n_started == 1)
+		log_info("worker %d is ready", (int)l->pid);
+	else
+		log_info("worker %d is ready%s", (int)l->pid, l->safe ? ", without plugins: operations fail" : "");
+}
+
+void launch_kill(struct supervisor *s, const char *why)
+{
+	struct launch *l = &s->launch;
+
+	if (l->pid == 0 || l->killed)
+		return;
+	log_warning("worker %d is ended %s", (int)l->pid, why);
+	l->killed = true;
+	kill(l->pid, SIGKILL);
+}
+
+static void say_end(const struct launch *l, int status)
+{
+	const char *when = l->ready ? "" : " before it was ready";
+
+	if (l->killed)
+		return;
+	if (WIFSIGNALED(status))
+		log_warning("worker %d died of signal %d (%s)%s", (int)l->pid, WTERMSIG(status),
+			    strsignal(WTERMSIG(status)), when);
+	else if (WEXITSTATUS(status) == WORKER_EXIT_DEADLINE)
+		log_warning("worker %d ended itself: an operation took too long", (int)l->pid);
+	else
+		log_warning("worker %d ended with status %d%s", (int)l->pid, WEXITSTATUS(status), when);
+}
+
+/* When the next one may start, and whether it may have plugins. */
+static void plan_next(struct launch *l, bool expected)
+{
+	uint64_t now = now_ns();
+
+	if (expected || (l->ready && now - l->started_ns >= SHORT_LIFE_NS))
+		l->failures = l->ready || expected ? 0 : l->failures;
+	else
+		l->failures++;
+	if (!l->ready && !expected && l->failures >= FAILURES_TO_SAFE && !l->want_safe) {
+		log_error("worker: died %u times before it was ready; one without plugins takes over", l->failures);
+		l->want_safe = true;
+		l->next_ns = now;
+		return;
+	}
+	/* The first two in a row at once, then 20, 40, ... ms. */
+	l->next_ns = l->failures < 3 ? now : now + MIN((10 * MS) << MIN(l->failures - 2, 8u), MAX_DELAY_NS);
+}
+
+void launch_reap(struct supervisor *s)
+{
+	struct launch *l = &s->launch;
+	bool expected, blame;
+	int status;
+
+	if (l->pid == 0 || waitpid(l->pid, &status, WNOHANG) != l->pid)
+		return;
+	if (!s->stopping)
+		say_end(l, status);
+	expected = l->killed || (WIFEXITED(status) && WEXITSTATUS(status) == WORKER_EXIT_DEADLINE);
+	blame = !expected;
+	plan_next(l, expected);
+	close(l->link);
+	l->link = -1;
+	l->pid = 0;
+	l->ready = false;
+	mirror_lost(s, blame);
+}

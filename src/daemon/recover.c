@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What becomes of requests that a worker before had taken and not answered. They come in the order in which they were
+ * taken. The ledger says of each whether a plugin had begun it, and how many workers died while it ran.
+ *
+ *   ended by its time limit                        -> DEADLINE
+ *   ring is to stop                                -> INTERRUPTED if begun, else CANCELED; or left in the journal
+ *   ran in two workers that died by themselves     -> IO
+ *   begun, and may not run twice (op table)        -> INTERRUPTED
+ *   anything else                                  -> runs (again)
+ *
+ * Requests that had begun run again one at a time, in the whole worker: if it dies once more it is clear of which.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "daemon/worker.h"
+#include "op/table.h"
+#include "util/log.h"
+
+/* Settles the books for one entry; returns whether a plugin had begun it. */
+static bool settle_entry(const struct wring *ring, struct ledger_entry *entry, uint64_t counter)
+{
+	bool blame = ring->setup.flags & LINK_RING_BLAME;
+
+	/* Not our entry: taken by a back-end that kept no ledger. Then the worst is assumed. */
+	if (entry->counter != counter) {
+		*entry = (struct ledger_entry){ .counter = counter, .started = 1 };
+		return true;
+	}
+	if (blame)
+		entry->retaken++;
+	if (entry->running && blame)
+		entry->blame++;
+	entry->running = 0;
+	return entry->started;
+}
+
+static bool may_run_again(struct request *request)
+{
+	const struct op_desc *op = op_by_id(request->wire.op);
+	struct op_request *r = &request->engine.op;
+
+	if (request->wire.type != VIRTIO_ACCEL_T_OP)
+		return true;
+	if (!op || op->params_len != request->wire.params_len)
+		return true; /* it will be refused */
+	r->op = request->wire.op;
+	r->params_len = request->wire.params_len;
+	r->n_args = request->wire.n_args;
+	if (r->params_len)
+		op_params_decode(op, r->params, request->wire.params);
+	for (uint32_t i = 0; i < r->n_args; i++)
+		r->args[i] = (struct op_arg){ .len = request->wire.args[i].len, .dir = request->wire.args[i].dir };
+	/* One that the check refuses has done nothing and will be refused again. */
+	return op_check(r, NULL) < 0 || (op->replayable && op->replayable(r));
+}
+
+/* The verdict without running it; 0: run it. */
+static int judge(const struct wring *ring, const struct ledger_entry *entry, bool begun, struct error *error)
+{
+	if (entry->verdict == LEDGER_DEADLINE)
+		return error_set(error, -ETIMEDOUT, "ran longer than this device allows (%u ms)",
+				 ring->conn->worker->config->limits.op_time_ms);
+	if (ring->setup.flags & LINK_RING_ABORT)
+		return begun ? error_set(error, -EOWNERDEAD, "interrupted: its queue was stopped while it ran")
+			     : error_set(error, -ECANCELED, "its queue was stopped before it ran");
+	if (entry->blame >= LEDGER_MAX_BLAME || entry->retaken >= LEDGER_MAX_RETAKEN)
+		return error_set(error, -EIO, "the host's worker died %u times in it", entry->retaken);
+	return 0;
+}
+
+static void run_alone(struct request *request)
+{
+	struct wring *ring = request->ring;
+
+	pthread_mutex_lock(&ring->conn->worker->replay_lock);
+	request->awaited = true;
+	ring->awaiting = true;
+	request_run(request);
+	ring_wait_awaited(ring);
+	pthread_mutex_unlock(&ring->conn->worker->replay_lock);
+}
+
+static void recover_one(struct wring *ring, const struct inflight_entry *entry)
+{
+	struct wconn *conn = ring->conn;
+	struct ledger_entry *book = &ring->ledger->entries[entry->head];
+	bool begun = settle_entry(ring, book, entry->counter);
+	struct request *request = ring_request(ring, entry->head);
+	struct vq_chain chain = { .head = entry->head };
+	struct error error = { 0 };
+	int r;
+
+	pthread_rwlock_rdlock(&conn->memory_lock);
+	r = vq_refetch(&ring->vq, entry, &chain, &error);
+	pthread_rwlock_unlock(&conn->memory_lock);
+	if (r == 0 && request)
+		r = request_begin(ring, &chain, request);
+	if (r < 0 || !request) {
+		log_warning("connection %u: ring %u: a request of the worker before is lost: %s", conn->id, ring->index,
+			    request ? error.text : "no memory");
+		vq_push(&ring->vq, entry->head, 0);
+		return;
+	}
+	request->counter = entry->counter;
+	request->recovered = true;
+	pthread_mutex_lock(&ring->lock);
+	ring->active++;
+	pthread_mutex_unlock(&ring->lock);
+	atomic_fetch_add(&conn->n_requests, 1);
+	r = request_decode(request, &chain, &error);
+	if (r == 0)
+		r = judge(ring, book, begun, &error);
+	if (r == 0 && begun && !may_run_again(request))
+		r = error_set(&error, -EOWNERDEAD,
+			      "interrupted: the host's worker died in it, and it may not run twice");
+	log_info("connection %u: request %" PRIu64 " of the worker before: %s", conn->id, request->wire.id,
+		 r < 0 ? error.text : "runs again");
+	if (r < 0) {
+		request_answer(request, r, 0, &error);
+		return;
+	}
+	if (begun)
+		run_alone(request);
+	else
+		request_run(request);
+	ring_tell(ring);
+}
+
+void ring_recover(struct wring *ring)
+{
+	const uint32_t keep = LINK_RING_ABORT | LINK_RING_KEEP;
+
+	if ((ring->setup.flags & keep) == keep)
+		return;
+	for (int i = 0; i < ring->n_recovered; i++)
+		recover_one(ring, &ring->recovered[i]);
+	/* Whatever the guest waits for, it looks again. */
+	ring->must_signal = ring->must_signal || (ring->setup.flags & LINK_RING_RECOVER);
+}

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A request from its descriptor chain to its answer. What is parsed is copied out of guest memory first; what is computed
+ * on is used in place if it is contiguous, else gathered, and scattered back after success. See worker.h.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "daemon/worker.h"
+#include "util/log.h"
+#include "util/util.h"
+
+/* Arguments are used in place only if every type that plugins compute with may lie there. */
+#define IN_PLACE_ALIGN 8
+#define BOUNCE_ALIGN   64
+
+struct ledger_entry *request_entry(struct request *request)
+{
+	return &request->ring->ledger->entries[request->head];
+}
+
+/* Keeps the first pieces of the writable part: an answer is short. */
+int request_begin(struct wring *ring, const struct vq_chain *chain, struct request *request)
+{
+	size_t left = RESPONSE_MAX;
+
+	request->ring = ring;
+	request->head = chain->head;
+	request->message = NULL;
+	request->recovered = false;
+	request->awaited = false;
+	request->n_bounces = 0;
+	request->n_response = 0;
+	request->wire.id = 0;
+	for (size_t i = 0; i < chain->n_writable && i < RESPONSE_PIECES && left > 0; i++) {
+		request->response[i] = chain->writable[i];
+		request->response[i].iov_len = MIN(left, chain->writable[i].iov_len);
+		left -= request->response[i].iov_len;
+		request->n_response++;
+	}
+	return chain->writable_len >= sizeof(struct virtio_accel_resp) ? 0 : -EINVAL;
+}
+
+static void copy_readable(const struct vq_chain *chain, uint8_t *dst, size_t len)
+{
+	for (size_t i = 0; i < chain->n_readable && len > 0; i++) {
+		size_t n = MIN(len, chain->readable[i].iov_len);
+
+		memcpy(dst, chain->readable[i].iov_base, n);
+		dst += n;
+		len -= n;
+	}
+}
+
+/* So that even the refusal of a message that is not read can name its request. */
+static void read_id(const struct vq_chain *chain, struct request *request)
+{
+	struct virtio_accel_req header;
+
+	if (chain->readable_len < sizeof(header))
+		return;
+	copy_readable(chain, (uint8_t *)&header, sizeof(header));
+	request->wire.id = le64toh(header.id);
+}
+
+int request_decode(struct request *request, const struct vq_chain *chain, struct error *error)
+{
+	struct worker *worker = request->ring->conn->worker;
+	uint8_t *message = request->inline_message;
+	size_t len = chain->readable_len;
+
+	if (chain->readable_len > worker->max_message) {
+		read_id(chain, request);
+		return error_set(error, -E2BIG, "request: message of %" PRIu64 " bytes, at most %zu are taken",
+				 chain->readable_len, worker->max_message);
+	}
+	if (len > sizeof(request->inline_message)) {
+		message = malloc(len);
+		if (!message) {
+			read_id(chain, request);
+			return error_set(error, -ENOMEM, "request: no memory for its message of %zu bytes", len);
+		}
+	}
+	request->message = message;
+	copy_readable(chain, message, len);
+	return wire_decode(message, len, &worker->limits, &request->wire, error);
+}
+
+static void free_bounces(struct request *request)
+{
+	struct worker *worker = request->ring->conn->worker;
+
+	for (uint32_t i = 0; i < request->n_bounces; i++) {
+		atomic_fetch_sub(&worker->bounced, request->wire.args[request->bounces[i].arg].len);
+		free(request->bounces[i].data);
+	}
+	request->n_bounces = 0;
+}
+
+/* Writes the answer and gives the head back; the request is gone afterwards. */
+void request_answer(struct request *request, int result, uint64_t value, const struct error *error)
+{
+	struct wire_response response = { .id = request->wire.id,
+					  .value = result < 0 ? 0 : value,
+					  .status = wire_status(result) };
+	uint8_t bytes[RESPONSE_MAX];
+	size_t room = 0, len, done = 0;
+
+	if (result < 0 && error) {
+		response.detail = error->text;
+		response.detail_len = (uint32_t)strnlen(error->text, sizeof(error->text));
+	}
+	for (size_t i = 0; i < request->n_response; i++)
+		room += request->response[i].iov_len;
+	len = wire_encode_response(&response, bytes, MIN(room, sizeof(bytes)));
+	for (size_t i = 0; i < request->n_response && done < len; i++) {
+		size_t n = MIN(len - done, request->response[i].iov_len);
+
+		memcpy(request->response[i].iov_base, bytes + done, n);
+		done += n;
+	}
+	free_bounces(request);
+	if (request->message != request->inline_message)
+		free((void *)request->message);
+	request->message = NULL;
+	if (result < 0)
+		log_debug("connection %u: request %" PRIu64 " failed: %s", request->ring->conn->id, request->wire.id,
+			  error ? error->text : strerror(-result));
+	atomic_fetch_add_explicit(&request->ring->conn->worker->n_requests, 1, memory_order_relaxed);
+	ring_complete(request->ring, request, (uint32_t)len);
+}
+
+/* ---- arguments ---- */
+
+int request_copy(struct request *request, const struct wire_arg *arg, void *data, uint64_t len, bool to_guest,
+		 struct error *error)
+{
+	const struct vhost_memory *memory = &request->ring->conn->memory;
+	char *at = data;
+
+	for (uint32_t i = 0; i < arg->n_extents && len > 0; i++) {
+		struct wire_extent extent = wire_extent(&request->wire, arg->first_extent + i);
+		uint64_t left = MIN(extent.len, len);
+
+		len -= left;
+		while (left > 0) {
+			uint64_t n;
+			void *guest = vhost_memory_at(memory, extent.addr, left, &n);
+
+			if (!guest)
+				return error_set(error, -EFAULT,
+						 "extent %u: address %#" PRIx64 " is not in shared memory",
+						 arg->first_extent + i, extent.addr);
+			if (to_guest)
+				memcpy(guest, at, n);
+			else
+				memcpy(at, guest, n);
+			at += n;
+			extent.addr += n;
+			left -= n;
+		}
+	}
+	return 0;
+}
+
+/* The argument where it lies; *ret_data NULL when it is not in one piece. */
+static int find_in_place(struct request *request, const struct wire_arg *arg, void **ret_data, struct error *error)
+{
+	const struct vhost_memory *memory = &request->ring->conn->memory;
+	char *start = NULL, *end = NULL;
+	bool whole = true;
+
+	for (uint32_t i = 0; i < arg->n_extents; i++) {
+		struct wire_extent extent = wire_extent(&request->wire, arg->first_extent + i);
+
+		while (extent.len > 0) {
+			uint64_t n;
+			char *guest = vhost_memory_at(memory, extent.addr, extent.len, &n);
+
+			if (!guest)
+				return error_set(error, -EFAULT,
+						 "argument %td: address %#" PRIx64 " is not in shared memory",
+						 arg - request->wire.args, extent.addr);
+			if (!start)
+				start = guest;
+			else if (guest != end)
+				whole = false;
+			end = guest + n;
+			extent.addr += n;
+			extent.len -= n;
+		}
+	}
+	*ret_data = whole && (uintptr_t)start % IN_PLACE_ALIGN == 0 ? start : NULL;
+	return 0;
+}
+
+static bool take_bounce(struct worker *worker, uint64_t len)
+{
+	if (len > worker->max_bounce)
+		return false;
+	if (atomic_fetch_add(&worker->bounced, len) <= worker->max_bounce - len)
+		return true;
+	atomic_fetch_sub(&worker->bounced, len);
+	return false;
+}
+
+/*
+ * Gathered also when it is only written: what the op leaves alone in it (gaps between rows) has to be the guest's own
+ * bytes when it is scattered back.
+ */
+static int gather(struct request *request, uint32_t index, void **ret_data, struct error *error)
+{
+	struct worker *worker = request->ring->conn->worker;
+	const struct wire_arg *arg = &request->wire.args[index];
+	void *data;
+	int r;
+
+	if (!take_bounce(worker, arg->len))
+		return error_set(error, -EDQUOT, "argument %u: %" PRIu64 " scattered bytes are too many at a time",
+				 index, arg->len);
+	data = aligned_alloc(BOUNCE_ALIGN, (arg->len + BOUNCE_ALIGN - 1) / BOUNCE_ALIGN * BOUNCE_ALIGN);
+	if (!data) {
+		atomic_fetch_sub(&worker->bounced, arg->len);
+		return error_set(error, -ENOMEM, "argument %u: no memory to gather %" PRIu64 " bytes", index, arg->len);
+	}
+	request->bounces[request->n_bounces].arg = index;
+	request->bounces[request->n_bounces++].data = data;
+	r = request_copy(request, arg, data, arg->len, false, error);
+	atomic_fetch_add_explicit(&worker->bytes_copied, arg->len, memory_order_relaxed);
+	*ret_data = data;
+	return r;
+}
+
+static int resolve_args(struct request *request, struct error *error)
+{
+	struct op_request *op = &request->engine.op;
+	bool checked = false;
+
+	op->n_args = request->wire.n_args;
+	for (uint32_t i = 0; i < op->n_args; i++) {
+		const struct wire_arg *arg = &request->wire.args[i];
+
+		op->args[i] = (struct op_arg){
+			.len = arg->len, .dir = arg->dir, .buffer = arg->buffer, .offset = arg->offset
+		};
+	}
+	for (uint32_t i = 0; i < op->n_args; i++) {
+		const struct wire_arg *arg = &request->wire.args[i];
+		int r;
+
+		if (arg->kind != VIRTIO_ACCEL_ARG_EXTENTS || arg->len == 0)
+			continue;
+		r = find_in_place(request, arg, &op->args[i].data, error);
+		if (r == 0 && !op->args[i].data) {
+			/* Nothing large is copied for a request that the engine would refuse. */
+			if (!checked)
+				r = op_check(op, error);
+			checked = true;
+			if (r == 0)
+				r = gather(request, i, &op->args[i].data, error);
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void fill_op(struct request *request)
+{
+	const struct wire_request *wire = &request->wire;
+	const struct op_desc *desc = op_by_id(wire->op);
+	struct op_request *op = &request->engine.op;
+
+	op->op = wire->op;
+	op->deadline_ms = wire->deadline_ms;
+	op->session = wire->session;
+	op->params_len = wire->params_len;
+	/* Of another length it is refused by op_check() without being looked at. */
+	if (desc && desc->params_len == wire->params_len && wire->params_len)
+		op_params_decode(desc, op->params, wire->params);
+}
+
+/* ---- running ---- */
+
+static void started(struct engine_request *engine)
+{
+	struct ledger_entry *entry = request_entry(container_of(engine, struct request, engine));
+
+	__atomic_store_n(&entry->started, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&entry->running, 1, __ATOMIC_RELEASE);
+}
+
+static void scatter(struct request *request)
+{
+	struct wconn *conn = request->ring->conn;
+
+	for (uint32_t i = 0; i < request->n_bounces; i++) {
+		const struct wire_arg *arg = &request->wire.args[request->bounces[i].arg];
+
+		if (!(arg->dir & VIRTIO_ACCEL_DIR_OUT))
+			continue;
+		pthread_rwlock_rdlock(&conn->memory_lock);
+		request_copy(request, arg, request->bounces[i].data, arg->len, true, NULL);
+		pthread_rwlock_unlock(&conn->memory_lock);
+		atomic_fetch_add_explicit(&conn->worker->bytes_copied, arg->len, memory_order_relaxed);
+	}
+}
+
+static void done(struct engine_request *engine)
+{
+	struct request *request = container_of(engine, struct request, engine);
+
+	__atomic_store_n(&request_entry(request)->running, 0, __ATOMIC_RELEASE);
+	if (engine->result == 0)
+		scatter(request);
+	request_answer(request, engine->result, 0, &engine->error);
+}
+
+void request_run(struct request *request)
+{
+	struct wconn *conn = request->ring->conn;
+	struct error error = { 0 };
+	int r;
+
+	if (request->wire.type != VIRTIO_ACCEL_T_OP) {
+		control_handle(request);
+		return;
+	}
+	fill_op(request);
+	pthread_rwlock_rdlock(&conn->memory_lock);
+	r = resolve_args(request, &error);
+	pthread_rwlock_unlock(&conn->memory_lock);
+	if (r < 0) {
+		request_answer(request, r, 0, &error);
+		return;
+	}
+	request->engine.owner = conn->id;
+	request->engine.id = request->wire.id;
+	request->engine.arrived_ns = now_ns();
+	request->engine.started = started;
+	request->engine.done = done;
+	engine_submit(conn->worker->engine, &request->engine, true);
+}

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A ring and its thread: takes chains, runs or submits them, gives them back, wakes the guest. See worker.h.
+ *
+ * Life: ring_start() -> thread: recovery, then serving until ring_stop() -> drain -> acknowledgement -> thread ends ->
+ * ring_free() by the control thread when the ring is started anew or the connection goes.
+ *
+ * Answers given by the ring's own thread are signalled once per batch; those of other threads at once.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "daemon/worker.h"
+#include "util/log.h"
+#include "util/util.h"
+
+#define COMPLAINT_NS UINT64_C(1000000000)
+
+/* The ring whose thread this is. */
+static __thread struct wring *own_ring;
+
+/* ---- waking the guest ---- */
+
+/* Never blocks: a full eventfd or socket holds a wake-up already. UML gives a socket pair. */
+static void poke(int fd)
+{
+	const uint64_t one = 1;
+
+	if (fd < 0)
+		return;
+	if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		log_debug("cannot wake a front-end: %s", strerror(errno));
+}
+
+static void tell_now(struct wring *ring)
+{
+	if (!vq_wants_signal(&ring->vq))
+		return;
+	pthread_mutex_lock(&ring->lock);
+	poke(ring->call);
+	pthread_mutex_unlock(&ring->lock);
+}
+
+void ring_tell(struct wring *ring)
+{
+	if (!ring->must_signal)
+		return;
+	ring->must_signal = false;
+	tell_now(ring);
+}
+
+/* ---- requests ---- */
+
+struct request *ring_request(struct wring *ring, uint16_t head)
+{
+	/* The watchdog may be looking. */
+	if (!ring->requests[head])
+		__atomic_store_n(&ring->requests[head], calloc(1, sizeof(struct request)), __ATOMIC_RELEASE);
+	return ring->requests[head];
+}
+
+void ring_complete(struct wring *ring, struct request *request, uint32_t written)
+{
+	bool awaited = request->awaited;
+
+	atomic_fetch_sub(&ring->conn->n_requests, 1);
+	vq_push(&ring->vq, request->head, written);
+	if (own_ring == ring)
+		ring->must_signal = true;
+	else
+		tell_now(ring);
+	/* The last thing done with the ring: once active is 0 it may go. */
+	pthread_mutex_lock(&ring->lock);
+	ring->active--;
+	if (awaited)
+		ring->awaiting = false;
+	if (awaited || ring->active == 0)
+		pthread_cond_broadcast(&ring->idle);
+	pthread_mutex_unlock(&ring->lock);
+}
+
+void ring_wait_awaited(struct wring *ring)
+{
+	pthread_mutex_lock(&ring->lock);
+	while (ring->awaiting)
+		pthread_cond_wait(&ring->idle, &ring->lock);
+	pthread_mutex_unlock(&ring->lock);
+}
+
+static void wait_idle(struct wring *ring)
+{
+	pthread_mutex_lock(&ring->lock);
+	while (ring->active > 0)
+		pthread_cond_wait(&ring->idle, &ring->lock);
+	pthread_mutex_unlock(&ring->lock);
+}
+
+/* A guest can make us say this as often as it likes. */
+static void complain(struct wring *ring, const char *what)
+{
+	uint64_t now = now_ns();
+
+	if (now - ring->last_complaint_ns < COMPLAINT_NS)
+		return;
+	ring->last_complaint_ns = now;
+	log_warning("connection %u: ring %u: %s", ring->conn->id, ring->index, what);
+}
+
+static void break_ring(struct wring *ring, const char *why)
+{
+	struct link_msg msg = { .type = LINK_BROKEN, .conn = ring->conn->id, .index = ring->index, LINK_MSG_INIT };
+
+	snprintf(msg.text, sizeof(msg.text), "%s", why);
+	ring->kicked_out = true;
+	pthread_mutex_lock(&ring->lock);
+	poke(ring->err);
+	pthread_mutex_unlock(&ring->lock);
+	link_send(ring->conn->worker->link, &msg);
+}
+
+/* Into ledger and journal, in this order: the journal's entry makes the ledger's count. */
+static void take(struct wring *ring, uint16_t head, struct request *request)
+{
+	uint64_t counter = vq_next_counter(&ring->vq);
+	struct ledger_entry *entry = &ring->ledger->entries[head];
+
+	*entry = (struct ledger_entry){ .counter = counter };
+	__atomic_store_n(&ring->ledger->next_counter, counter + 1, __ATOMIC_RELEASE);
+	request->counter = counter;
+	vq_take(&ring->vq, head);
+	atomic_fetch_add(&ring->conn->n_requests, 1);
+	pthread_mutex_lock(&ring->lock);
+	ring->active++;
+	pthread_mutex_unlock(&ring->lock);
+}
+
+static void serve_chain(struct wring *ring, const struct vq_chain *chain)
+{
+	struct worker *worker = ring->conn->worker;
+	struct request *request = ring_request(ring, chain->head);
+	struct error error = { 0 };
+	int r;
+
+	if (!request) {
+		complain(ring, "a request is dropped: no memory");
+		vq_push(&ring->vq, chain->head, 0);
+		ring->must_signal = true;
+		return;
+	}
+	r = request_begin(ring, chain, request);
+	take(ring, chain->head, request);
+	if (r < 0) {
+		complain(ring, "a request has no room for its answer");
+		ring_complete(ring, request, 0);
+		return;
+	}
+	r = request_decode(request, chain, &error);
+	if (r == 0 && atomic_load(&ring->conn->n_requests) > worker->config->limits.requests)
+		r = error_set(&error, -EDQUOT, "request: %u are in flight, which is the limit",
+			      worker->config->limits.requests);
+	if (r < 0)
+		request_answer(request, r, 0, &error);
+	else
+		request_run(request);
+}
+
+/* ---- the thread ---- */
+
+/* All that is there. False: the ring is broken. */
+static bool serve_available(struct wring *ring)
+{
+	struct vq_chain chain;
+	struct error error = { 0 };
+	int r = 1;
+
+	while (!atomic_load_explicit(&ring->stopping, memory_order_relaxed)) {
+		pthread_rwlock_rdlock(&ring->conn->memory_lock);
+		r = vq_pop(&ring->vq, &chain, &error);
+		pthread_rwlock_unlock(&ring->conn->memory_lock);
+		if (r <= 0)
+			break;
+		serve_chain(ring, &chain);
+	}
+	ring_tell(ring);
+	if (r < 0)
+		break_ring(ring, error.text);
+	return r >= 0;
+}
+
+/* Empties the kick descriptor. False: it is of no use (any more). */
+static bool take_kick(struct wring *ring, short revents)
+{
+	uint64_t count;
+	ssize_t n = read(ring->kick, &count, sizeof(count));
+
+	if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR) && !(revents & (POLLERR | POLLHUP | POLLNVAL))))
+		return true;
+	break_ring(ring, "its kick descriptor was closed by the other side");
+	return false;
+}
+
+static void wait_for_work(struct wring *ring)
+{
+	struct pollfd fds[] = {
+		{ .fd = ring->stop_event, .events = POLLIN },
+		{ .fd = ring->kicked_out ? -1 : ring->kick, .events = POLLIN },
+	};
+
+	if (poll(fds, ARRAY_SIZE(fds), -1) > 0 && fds[1].revents)
+		take_kick(ring, fds[1].revents);
+}
+
+static void serve(struct wring *ring)
+{
+	while (!atomic_load(&ring->stopping)) {
+		if (!ring->kicked_out) {
+			vq_disable_kicks(&ring->vq);
+			if (!serve_available(ring))
+				continue;
+			if (vq_enable_kicks(&ring->vq))
+				continue;
+		}
+		wait_for_work(ring);
+	}
+}
+
+static void *ring_main(void *opaque)
+{
+	struct wring *ring = opaque;
+
+	own_ring = ring;
+	if (!ring->kicked_out) {
+		ring_recover(ring);
+		ring_tell(ring);
+	}
+	serve(ring);
+	wait_idle(ring);
+	worker_ack(ring->conn->worker, ring->conn->id, ring->stop_seq, ring->vq.num ? 0 : -EINVAL, ring->vq.last_avail,
+		   NULL);
+	return NULL;
+}
+
+/* ---- start and stop ---- */
+
+static int map_ledger(struct wring *ring, int fd, struct error *error)
+{
+	struct stat st;
+	void *map;
+
+	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size < LEDGER_BYTES)
+		return error_set(error, -EINVAL, "ledger: it is too short");
+	map = mmap(NULL, LEDGER_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		return error_set(error, -errno, "ledger: cannot map it: %s", strerror(errno));
+	ring->ledger = map;
+	ring->journal = &ring->ledger->journal;
+	return 0;
+}
+
+/* The front-end's journal. Its regions start anywhere, a mapping on a page. */
+static int map_journal(struct wring *ring, int fd, struct error *error)
+{
+	uint64_t skip = ring->setup.journal_offset % 4096;
+	size_t len = skip + inflight_size(ring->setup.num);
+	void *map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)(ring->setup.journal_offset - skip));
+
+	if (map == MAP_FAILED)
+		return error_set(error, -errno, "journal: cannot map it: %s", strerror(errno));
+	ring->journal_map = map;
+	ring->journal_len = len;
+	ring->journal = (void *)((char *)map + skip);
+	return 0;
+}
+
+static int open_vq(struct wring *ring, struct error *error)
+{
+	const struct vq_setup setup = {
+		.num = ring->setup.num,
+		.base = ring->setup.base,
+		.recover = ring->setup.flags & LINK_RING_RECOVER,
+		.desc = ring->setup.desc,
+		.avail = ring->setup.avail,
+		.used = ring->setup.used,
+		.features = ring->setup.features,
+		.counter = MAX(ring->ledger->next_counter, 1),
+	};
+	int n;
+
+	if (setup.num > VRING_MAX_NUM)
+		return error_set(error, -EINVAL, "ring size %u is not possible", setup.num);
+	ring->requests = calloc(setup.num, sizeof(*ring->requests));
+	ring->recovered = calloc(setup.num, sizeof(*ring->recovered));
+	if (!ring->requests || !ring->recovered)
+		return error_set(error, -ENOMEM, "no memory for a ring of %u", setup.num);
+	n = vq_init(&ring->vq, &ring->conn->memory, &setup, ring->journal, ring->recovered, error);
+	ring->n_recovered = MAX(n, 0);
+	return MIN(n, 0);
+}
+
+static int set_up(struct wring *ring, struct link_msg *msg, struct error *error)
+{
+	int r = map_ledger(ring, msg->fds[LINK_FD_LEDGER], error);
+
+	if (r == 0 && msg->fds[LINK_FD_JOURNAL] >= 0)
+		r = map_journal(ring, msg->fds[LINK_FD_JOURNAL], error);
+	if (r == 0)
+		r = open_vq(ring, error);
+	if (r < 0)
+		ring->vq.num = 0;
+	return r;
+}
+
+void ring_start(struct wconn *conn, struct link_msg *msg)
+{
+	bool aborting = msg->ring.flags & LINK_RING_ABORT;
+	struct wring *ring = calloc(1, sizeof(*ring));
+	struct error error = { 0 };
+	char name[16];
+
+	if (!ring)
+		_exit(WORKER_EXIT_FAILED); /* the next worker is told everything again */
+	*ring = (struct wring){ .conn = conn,
+				.index = msg->index,
+				.setup = msg->ring,
+				.kick = msg->fds[LINK_FD_KICK],
+				.call = msg->fds[LINK_FD_CALL],
+				.err = msg->fds[LINK_FD_ERR] };
+	msg->fds[LINK_FD_KICK] = msg->fds[LINK_FD_CALL] = msg->fds[LINK_FD_ERR] = -1;
+	pthread_mutex_init(&ring->lock, NULL);
+	pthread_cond_init(&ring->idle, NULL);
+	ring->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (set_up(ring, msg, &error) < 0)
+		break_ring(ring, error.text);
+	wconn_swap_ring(conn, msg->index, ring);
+	if (aborting) {
+		ring->stop_seq = msg->seq;
+		atomic_store(&ring->stopping, true);
+	}
+	snprintf(name, sizeof(name), "ring-%u.%u", conn->id, ring->index);
+	if (ring->stop_event < 0 || pthread_create(&ring->thread, NULL, ring_main, ring))
+		_exit(WORKER_EXIT_FAILED);
+	pthread_setname_np(ring->thread, name);
+}
+
+void ring_set_call(struct wring *ring, int call, int err)
+{
+	pthread_mutex_lock(&ring->lock);
+	close_fd(&ring->call);
+	close_fd(&ring->err);
+	ring->call = call;
+	ring->err = err;
+	/* Nobody was told by the old one of what came between. */
+	poke(ring->call);
+	pthread_mutex_unlock(&ring->lock);
+}
+
+void ring_stop(struct wring *ring, uint32_t seq)
+{
+	const uint64_t one = 1;
+
+	ring->stop_seq = seq;
+	atomic_store(&ring->stopping, true);
+	if (write(ring->stop_event, &one, sizeof(one)) < 0)
+		log_error("ring %u: cannot stop it: %s", ring->index, strerror(errno));
+}
+
+void ring_free(struct wring *ring)
+{
+	if (!ring)
+		return;
+	pthread_join(ring->thread, NULL);
+	for (uint32_t i = 0; ring->requests && i < ring->setup.num; i++)
+		free(ring->requests[i]);
+	if (ring->vq.num)
+		vq_fini(&ring->vq);
+	free(ring->requests);
+	free(ring->recovered);
+	if (ring->ledger)
+		munmap(ring->ledger, LEDGER_BYTES);
+	if (ring->journal_map)
+		munmap(ring->journal_map, ring->journal_len);
+	close_fd(&ring->kick);
+	close_fd(&ring->call);
+	close_fd(&ring->err);
+	close_fd(&ring->stop_event);
+	pthread_mutex_destroy(&ring->lock);
+	pthread_cond_destroy(&ring->idle);
+	free(ring);
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See setup.h. */
+#include "daemon/setup.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "util/util.h"
+#include "vhost/proto.h"
+#include "vhost/server.h"
+
+int setup_config(const struct options *options, struct config **ret_config, struct error *error)
+{
+	struct config *config = NULL;
+	int r = config_load(options->config, &config, error);
+
+	for (size_t i = 0; r == 0 && i < options->n_sets; i++) {
+		r = config_set(config, options->sets[i], error);
+		if (r < 0)
+			error_prefix(error, "--set %s", options->sets[i]);
+	}
+	if (r < 0) {
+		config_free(config);
+		return r;
+	}
+	*ret_config = config;
+	return 0;
+}
+
+int setup_config_copy(const struct config *config, int *ret_fd, struct error *error)
+{
+	_cleanup_close_ int from = -1;
+	_cleanup_close_ int to = -1;
+	char buffer[4096];
+	ssize_t n = 0;
+
+	*ret_fd = -1;
+	if (!config->path || !*config->path)
+		return 0;
+	from = open(config->path, O_RDONLY | O_CLOEXEC);
+	to = memfd_create("vaccel-config", MFD_CLOEXEC);
+	if (from < 0 || to < 0)
+		return error_set(error, -errno, "configuration %s: %s", config->path, strerror(errno));
+	while ((n = read(from, buffer, sizeof(buffer))) > 0)
+		if (write(to, buffer, (size_t)n) != n)
+			break;
+	if (n != 0)
+		return error_set(error, -EIO, "configuration %s: cannot copy it", config->path);
+	*ret_fd = to;
+	to = -1;
+	return 0;
+}
+
+uint64_t setup_features(void)
+{
+	return VHOST_BIT(VHOST_F_VERSION_1) | VHOST_BIT(VHOST_F_INDIRECT_DESC) | VHOST_BIT(VHOST_F_EVENT_IDX) |
+	       VHOST_BIT(VHOST_F_PROTOCOL_FEATURES) | VHOST_BIT(VIRTIO_ACCEL_F_BUFFERS) |
+	       VHOST_BIT(VIRTIO_ACCEL_F_CANCEL) | VHOST_BIT(VIRTIO_ACCEL_F_DEADLINE);
+}
+
+void setup_wire_limits(const struct config *config, struct wire_limits *ret_limits)
+{
+	*ret_limits = (struct wire_limits){
+		.max_request_bytes = config->limits.request_bytes,
+		.max_args = OP_MAX_ARGS,
+		.max_extents = MIN(config->limits.max_extents, WIRE_MAX_EXTENTS),
+		.max_params_len = OP_MAX_PARAMS,
+	};
+}
+
+size_t setup_max_message(const struct config *config)
+{
+	struct wire_limits limits;
+
+	setup_wire_limits(config, &limits);
+	return sizeof(struct virtio_accel_req) + limits.max_args * sizeof(struct virtio_accel_arg) +
+	       limits.max_extents * sizeof(struct virtio_accel_extent) + limits.max_params_len;
+}
+
+void setup_device_config(const struct config *config, struct virtio_accel_config *ret_config)
+{
+	struct wire_limits limits;
+
+	setup_wire_limits(config, &limits);
+	*ret_config = (struct virtio_accel_config){
+		.version_major = htole16(VIRTIO_ACCEL_VERSION_MAJOR),
+		.version_minor = htole16(VIRTIO_ACCEL_VERSION_MINOR),
+		.num_queues = htole32(MIN(config->queues, VHOST_MAX_QUEUES)),
+		.max_sessions = htole32(config->limits.sessions),
+		.max_buffers = htole32(config->limits.buffers),
+		.max_buffer_bytes = htole64(config->limits.buffer_bytes),
+		.max_request_bytes = htole64(limits.max_request_bytes),
+		.max_args = htole32(limits.max_args),
+		.max_extents = htole32(limits.max_extents),
+		.max_params_len = htole32(limits.max_params_len),
+		.max_message_bytes = htole32((uint32_t)setup_max_message(config)),
+	};
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What supervisor and worker derive alike from options and configuration. */
+#ifndef VACCEL_DAEMON_SETUP_H
+#define VACCEL_DAEMON_SETUP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/options.h"
+#include "engine/config.h"
+#include "op/wire.h"
+#include "uapi/virtio_accel.h"
+
+/* Configuration with the --set options applied. */
+int setup_config(const struct options *options, struct config **ret_config, struct error *error);
+/* Copy of the file that was read, so that every worker reads the same; *ret_fd -1 if there was none. */
+int setup_config_copy(const struct config *config, int *ret_fd, struct error *error);
+
+uint64_t setup_features(void);
+void setup_wire_limits(const struct config *config, struct wire_limits *ret_limits);
+/* Longest device-readable part of a request. */
+size_t setup_max_message(const struct config *config);
+/* All but the ops. */
+void setup_device_config(const struct config *config, struct virtio_accel_config *ret_config);
+
+#endif

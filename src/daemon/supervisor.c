@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The supervisor's loop and what feeds it. See supervisor.h. */
+#include "daemon/supervisor.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "daemon/listener.h"
+#include "daemon/setup.h"
+#include "engine/state.h"
+#include "util/log.h"
+#include "util/util.h"
+
+/* ---- start ---- */
+
+static int open_state(struct supervisor *s, struct error *error)
+{
+	size_t size = state_size(&s->config->limits);
+
+	s->state_fd = memfd_create("vaccel-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (s->state_fd < 0 || ftruncate(s->state_fd, (off_t)size) < 0 ||
+	    fcntl(s->state_fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+		return error_set(error, -errno, "state: cannot create %zu bytes: %s", size, strerror(errno));
+	return 0;
+}
+
+static int open_signals(struct supervisor *s, struct error *error)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (s->signal_fd < 0)
+		return error_set(error, -errno, "signals: %s", strerror(errno));
+	return 0;
+}
+
+static int open_socket(struct supervisor *s, struct error *error)
+{
+	const struct options *o = s->options;
+	int kind;
+
+	if (o->socket_path) {
+		s->listen_fd = listener_open(o->socket_path, o->socket_group, error);
+		s->unlink_socket = s->listen_fd >= 0;
+		return MIN(s->listen_fd, 0);
+	}
+	kind = listener_kind(o->fd);
+	if (kind < 0)
+		return error_set(error, -ENOTSOCK, "--fd %d: is not a Unix stream socket", o->fd);
+	fcntl(o->fd, F_SETFD, FD_CLOEXEC);
+	fcntl(o->fd, F_SETFL, fcntl(o->fd, F_GETFL) | O_NONBLOCK);
+	if (kind > 0) {
+		s->listen_fd = o->fd;
+		return 0;
+	}
+	s->one_connection = true;
+	return connection_new(s, o->fd) < 0 ? error_set(error, -ENOMEM, "--fd %d: no memory", o->fd) : 0;
+}
+
+static int supervisor_init(struct supervisor *s, const struct options *options, struct error *error)
+{
+	int r;
+
+	*s = (struct supervisor){
+		.options = options, .config_fd = -1, .state_fd = -1, .listen_fd = -1, .signal_fd = -1
+	};
+	launch_init(&s->launch);
+	r = setup_config(options, &s->config, error);
+	if (r == 0)
+		r = setup_config_copy(s->config, &s->config_fd, error);
+	if (r < 0)
+		return r;
+	setup_device_config(s->config, &s->device_config);
+	s->device = (struct vhost_device){
+		.features = setup_features(),
+		.n_queues = (uint16_t)MIN(s->config->queues, VHOST_MAX_QUEUES),
+		.config = &s->device_config,
+		.config_len = sizeof(s->device_config),
+	};
+	s->n_slots = s->config->limits.connections;
+	s->connections = calloc(s->n_slots, sizeof(*s->connections));
+	if (!s->connections)
+		return error_set(error, -ENOMEM, "no memory for %u connections", s->n_slots);
+	r = open_state(s, error);
+	if (r == 0)
+		r = open_signals(s, error);
+	if (r == 0)
+		r = open_socket(s, error);
+	return r;
+}
+
+static void supervisor_fini(struct supervisor *s)
+{
+	for (uint32_t i = 0; s->connections && i < s->n_slots; i++)
+		if (s->connections[i])
+			connection_free(s, s->connections[i]);
+	free(s->connections);
+	if (s->unlink_socket)
+		unlink(s->options->socket_path);
+	close_fd(&s->listen_fd);
+	close_fd(&s->signal_fd);
+	close_fd(&s->state_fd);
+	close_fd(&s->config_fd);
+	config_free(s->config);
+}
+
+/* ---- the loop ---- */
+
+static void accept_all(struct supervisor *s)
+{
+	int fd;
+
+	while ((fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
+		connection_new(s, fd);
+	if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+		log_warning("cannot accept a connection: %s", strerror(errno));
+}
+
+static void begin_stop(struct supervisor *s, int signal_number)
+{
+	if (s->stopping)
+		return;
+	log_info("ending: %s", strsignal(signal_number));
+	s->stopping = true;
+	if (s->unlink_socket)
+		unlink(s->options->socket_path);
+	s->unlink_socket = false;
+	close_fd(&s->listen_fd);
+	s->listen_fd = -1;
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		if (s->connections[i])
+			connection_close(s, s->connections[i], "the daemon ends");
+}
+
+static void take_signals(struct supervisor *s)
+{
+	struct signalfd_siginfo info;
+
+	while (read(s->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			launch_reap(s);
+		else
+			begin_stop(s, (int)info.ssi_signo);
+	}
+}
+
+static void take_worker(struct supervisor *s)
+{
+	struct link_msg msg;
+	int r;
+
+	while (s->launch.link >= 0 && (r = link_recv(s->launch.link, &msg, 1)) != -EAGAIN) {
+		if (r == -EBADMSG)
+			launch_kill(s, "because it sent nonsense");
+		/* Its end is told by SIGCHLD, too; the descriptor must not spin until then. */
+		if (r <= 0) {
+			launch_reap(s);
+			return;
+		}
+		link_close_fds(&msg);
+		/* What a worker that is being ended has still sent is out of date. */
+		if (!s->launch.killed)
+			mirror_message(s, &msg);
+	}
+}
+
+static void check_times(struct supervisor *s)
+{
+	uint64_t deadline = mirror_deadline(s);
+
+	if (deadline && now_ns() >= deadline)
+		launch_kill(s, "because a queue that is to stop did not drain in time");
+	launch_tick(s);
+}
+
+static int poll_timeout(const struct supervisor *s, uint64_t stop_ns)
+{
+	uint64_t times[] = { s->launch.killed ? 0 : mirror_deadline(s), launch_deadline(s), stop_ns };
+	uint64_t first = 0, now = now_ns();
+
+	for (size_t i = 0; i < ARRAY_SIZE(times); i++)
+		if (times[i] && (!first || times[i] < first))
+			first = times[i];
+	if (!first)
+		return -1;
+	return first <= now ? 0 : (int)MIN((first - now + 999999) / 1000000, 3600000);
+}
+
+enum { POLL_SIGNALS, POLL_WORKER, POLL_LISTEN, POLL_CONNECTIONS };
+
+static nfds_t fill_poll(const struct supervisor *s, struct pollfd *fds)
+{
+	nfds_t n = POLL_CONNECTIONS + s->n_slots;
+
+	fds[POLL_SIGNALS] = (struct pollfd){ .fd = s->signal_fd, .events = POLLIN };
+	fds[POLL_WORKER] = (struct pollfd){ .fd = s->launch.link, .events = POLLIN };
+	fds[POLL_LISTEN] = (struct pollfd){ .fd = s->launch.ever_ready ? s->listen_fd : -1, .events = POLLIN };
+	for (uint32_t i = 0; i < s->n_slots; i++) {
+		const struct connection *c = s->connections[i];
+		bool listen_to = c && !c->busy && s->launch.ever_ready;
+
+		fds[POLL_CONNECTIONS + i] = (struct pollfd){ .fd = c ? c->fd : -1, .events = listen_to ? POLLIN : 0 };
+	}
+	return n;
+}
+
+static void serve_connections(struct supervisor *s, const struct pollfd *fds)
+{
+	for (uint32_t i = 0; i < s->n_slots; i++) {
+		const struct pollfd *p = &fds[POLL_CONNECTIONS + i];
+		struct connection *c = s->connections[i];
+
+		if (!c || c->fd != p->fd || !p->revents)
+			continue;
+		if (!c->busy && (p->revents & POLLIN))
+			connection_readable(s, c);
+		else if (p->revents & (POLLHUP | POLLERR | POLLNVAL)) {
+			connection_close(s, c, NULL);
+			connection_progress(s, c);
+		}
+	}
+}
+
+static bool any_connection(const struct supervisor *s)
+{
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		if (s->connections[i])
+			return true;
+	return false;
+}
+
+static void run(struct supervisor *s, struct pollfd *fds)
+{
+	uint64_t stop_ns = 0;
+
+	for (;;) {
+		nfds_t n;
+
+		check_times(s);
+		if (s->one_connection && s->launch.ever_ready && !any_connection(s))
+			return;
+		if (s->stopping) {
+			if (!stop_ns)
+				stop_ns = now_ns() + (uint64_t)s->options->drain_ms * 1000000;
+			if (!any_connection(s) || s->launch.pid == 0 || now_ns() >= stop_ns)
+				return;
+		}
+		n = fill_poll(s, fds);
+		if (poll(fds, n, poll_timeout(s, stop_ns)) < 0)
+			continue; /* EINTR: no handler of ours runs, just again */
+		if (fds[POLL_WORKER].revents)
+			take_worker(s);
+		if (fds[POLL_SIGNALS].revents)
+			take_signals(s);
+		if (fds[POLL_LISTEN].revents && s->listen_fd >= 0)
+			accept_all(s);
+		serve_connections(s, fds);
+	}
+}
+
+/* The worker ends when its link closes; not in time, it is killed. */
+static void end_worker(struct supervisor *s)
+{
+	struct pollfd p = { .fd = s->signal_fd, .events = POLLIN };
+	uint64_t until = now_ns() + UINT64_C(1000000000);
+
+	s->stopping = true;
+	if (s->launch.pid == 0)
+		return;
+	shutdown(s->launch.link, SHUT_RDWR);
+	while (s->launch.pid != 0 && now_ns() < until) {
+		poll(&p, 1, 100);
+		take_signals(s);
+		launch_reap(s);
+	}
+	if (s->launch.pid != 0) {
+		kill(s->launch.pid, SIGKILL);
+		waitpid(s->launch.pid, NULL, 0);
+	}
+}
+
+int supervisor_run(const struct options *options)
+{
+	struct supervisor s;
+	struct error error = { 0 };
+	struct pollfd *fds = NULL;
+	int r = supervisor_init(&s, options, &error);
+
+	if (r == 0) {
+		fds = calloc(POLL_CONNECTIONS + s.n_slots, sizeof(*fds));
+		if (!fds)
+			r = error_set(&error, -ENOMEM, "no memory for %u connections", s.n_slots);
+	}
+	if (r < 0) {
+		log_error("%s", error.text);
+	} else {
+		if (options->socket_path)
+			log_info("listening on %s", options->socket_path);
+		run(&s, fds);
+		end_worker(&s);
+	}
+	free(fds);
+	supervisor_fini(&s);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

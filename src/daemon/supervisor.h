@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The supervisor: one thread, one poll(2) loop. It owns the sockets, what front-ends told (struct vhost_server each), the
+ * tenant's state (a memfd that it never reads) and the worker process; it touches no guest memory, no ring and no plugin.
+ *
+ * What front-ends want and what the worker was told are two separate records; mirror.c compares them and sends the
+ * difference. A worker that dies simply takes the second record with it, and everything is sent again. A message of a
+ * front-end is answered when the two agree ("settled").
+ *
+ * Files: supervisor.c the loop and its sources; connection.c messages of front-ends; mirror.c what the worker is told;
+ * launch.c the life of the worker process.
+ */
+#ifndef VACCEL_DAEMON_SUPERVISOR_H
+#define VACCEL_DAEMON_SUPERVISOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "daemon/link.h"
+#include "daemon/options.h"
+#include "engine/config.h"
+#include "uapi/virtio_accel.h"
+#include "vhost/server.h"
+
+/* The descriptors that a worker finds open. */
+#define WORKER_FD_LINK	 3
+#define WORKER_FD_STATE	 4
+#define WORKER_FD_CONFIG 5
+
+enum ring_phase {
+	RING_OFF,      /* the worker does not have it */
+	RING_ON,       /* it was told to start it */
+	RING_STOPPING, /* it was told to stop it; not acknowledged yet */
+};
+
+struct mirror_ring {
+	enum ring_phase phase;
+	uint32_t stop_seq;    /* STOPPING: whose acknowledgement ends it */
+	uint64_t deadline_ns; /* STOPPING: then the worker is killed */
+	int ledger_fd;	      /* -1: none yet */
+	bool dirty;	      /* a worker that is no more left it unfinished, or it runs */
+	bool blame;	      /* that worker died by itself */
+	bool restart;	      /* stop it once before it may run again */
+	bool broken;	      /* stays off until the front-end sets it up anew */
+};
+
+struct connection {
+	uint32_t id; /* 1.., also the owner of what it creates in the engine */
+	int fd;	     /* -1: hung up */
+	struct vhost_rx rx;
+	struct vhost_server server;
+	struct vhost_step step;
+	bool busy; /* step waits until the worker knows */
+	bool greeted;
+
+	/* What the worker was told. */
+	struct mirror_ring rings[VHOST_MAX_QUEUES];
+	bool mem_synced;
+	bool reset_wanted;
+	bool gone_sent;
+	uint32_t gone_seq;
+	uint32_t unacked; /* commands sent and not acknowledged, RING_STOP and CONN_GONE aside */
+};
+
+struct launch {
+	pid_t pid; /* 0: none */
+	int link;  /* -1: none */
+	bool ready;
+	bool killed;	/* by us, for a reason that is no fault of its requests */
+	bool safe;	/* runs without plugins */
+	bool want_safe; /* the next one does */
+	bool ever_ready;
+	unsigned int n_started;
+	unsigned int failures; /* in a row */
+	uint64_t started_ns;
+	uint64_t next_ns;  /* not before this, if there is none */
+	uint64_t retry_ns; /* safe: when to try again with plugins */
+};
+
+struct supervisor {
+	const struct options *options;
+	struct config *config;
+	int config_fd; /* copy of the configuration file; -1: built-in defaults */
+	int state_fd;
+	int listen_fd; /* -1: none (any more) */
+	bool unlink_socket;
+	bool one_connection; /* came with --fd: its end is ours */
+	int signal_fd;
+	bool stopping;
+	struct launch launch;
+	uint32_t next_seq;
+	struct virtio_accel_config device_config;
+	struct vhost_device device;
+	struct connection **connections; /* config->limits.connections of them, NULL: free */
+	uint32_t n_slots;
+};
+
+/* Returns the exit status. */
+int supervisor_run(const struct options *options);
+
+/* ---- connection.c ---- */
+int connection_new(struct supervisor *supervisor, int fd);
+/* The front-end's socket is readable. */
+void connection_readable(struct supervisor *supervisor, struct connection *connection);
+/* Answers the message that was waiting, if worker and front-end agree now. */
+void connection_progress(struct supervisor *supervisor, struct connection *connection);
+/* Hangs up; the slot is freed when the worker has let go. */
+void connection_close(struct supervisor *supervisor, struct connection *connection, const char *why);
+void connection_free(struct supervisor *supervisor, struct connection *connection);
+
+/* ---- mirror.c ---- */
+/* Sends what the worker has to know and may know now. */
+void mirror_sync(struct supervisor *supervisor, struct connection *connection);
+bool mirror_settled(const struct connection *connection);
+/* The front-end hung up and the worker has nothing of it any more. */
+bool mirror_gone(const struct connection *connection);
+void mirror_message(struct supervisor *supervisor, const struct link_msg *msg);
+/* The worker is no more. */
+void mirror_lost(struct supervisor *supervisor, bool blame);
+/* The next time at which a stop has taken too long; 0: none. */
+uint64_t mirror_deadline(const struct supervisor *supervisor);
+/* Sends a command; fds may be NULL. Returns its seq. */
+uint32_t mirror_send(struct supervisor *supervisor, struct link_msg *msg);
+
+/* ---- launch.c ---- */
+void launch_init(struct launch *launch);
+/* Starts a worker if there is none and its time has come; ends a safe one whose time is over. */
+void launch_tick(struct supervisor *supervisor);
+/* When launch_tick() has something to do next; 0: nothing. */
+uint64_t launch_deadline(const struct supervisor *supervisor);
+void launch_ready(struct supervisor *supervisor, const struct link_ready *ready);
+/* Ends the worker at once; its requests are not blamed. */
+void launch_kill(struct supervisor *supervisor, const char *why);
+/* Collects the worker if it has ended. */
+void launch_reap(struct supervisor *supervisor);
+
+#endif

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A connection in the worker: its memory, its registered buffers, its helper thread, its end. See worker.h. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/worker.h"
+#include "util/log.h"
+#include "util/util.h"
+
+struct wconn *wconn_get(struct worker *worker, uint32_t id)
+{
+	struct wconn *conn;
+
+	if (id < 1 || id > worker->n_conns)
+		return NULL;
+	conn = worker->conns[id - 1];
+	if (conn)
+		return conn;
+	conn = calloc(1, sizeof(*conn));
+	if (!conn)
+		return NULL;
+	conn->worker = worker;
+	conn->id = id;
+	conn->helper_tail = &conn->helper_head;
+	pthread_rwlock_init(&conn->memory_lock, NULL);
+	pthread_mutex_init(&conn->helper_lock, NULL);
+	pthread_cond_init(&conn->helper_work, NULL);
+	pthread_mutex_lock(&worker->lock);
+	worker->conns[id - 1] = conn;
+	pthread_mutex_unlock(&worker->lock);
+	return conn;
+}
+
+struct wring *wconn_swap_ring(struct wconn *conn, uint32_t index, struct wring *ring)
+{
+	struct wring *old;
+
+	pthread_mutex_lock(&conn->worker->lock);
+	old = conn->rings[index];
+	conn->rings[index] = ring;
+	pthread_mutex_unlock(&conn->worker->lock);
+	return old;
+}
+
+/* ---- memory ---- */
+
+int wconn_memory_add(struct wconn *conn, const struct vhost_region *region, int fd, struct error *error)
+{
+	int r;
+
+	pthread_rwlock_wrlock(&conn->memory_lock);
+	r = vhost_memory_add(&conn->memory, region, fd, error);
+	pthread_rwlock_unlock(&conn->memory_lock);
+	return r;
+}
+
+void wconn_memory_clear(struct wconn *conn)
+{
+	engine_owner_unbind(conn->worker->engine, conn->id);
+	pthread_rwlock_wrlock(&conn->memory_lock);
+	vhost_memory_clear(&conn->memory);
+	pthread_rwlock_unlock(&conn->memory_lock);
+}
+
+static struct vhost_extent next_extent(const void *opaque, uint32_t i)
+{
+	const struct state_buffer *row = opaque;
+
+	return (struct vhost_extent){ .gpa = row->extents[i].addr, .len = row->extents[i].len };
+}
+
+static void release(void *data, uint64_t len, void *opaque)
+{
+	vhost_alias_unmap(opaque);
+	free(opaque);
+}
+
+/* The extents come from the state, which a worker before may have damaged: they are checked like a guest's. */
+static int bind_buffer(struct wconn *conn, const struct state_buffer *row, struct error *error)
+{
+	struct worker *worker = conn->worker;
+	struct vhost_alias *alias = calloc(1, sizeof(*alias));
+	int r;
+
+	if (!alias)
+		return error_set(error, -ENOMEM, "no memory");
+	r = vhost_alias_map(&conn->memory, next_extent, row, row->n_extents, &worker->alias_budget, alias, error);
+	if (r == 0) {
+		struct engine_mapping mapping = {
+			.data = alias->data, .len = alias->len, .release = release, .opaque = alias
+		};
+
+		r = engine_buffer_bind(worker->engine, row->id, &mapping, error);
+		if (r < 0)
+			vhost_alias_unmap(alias);
+	}
+	if (r < 0)
+		free(alias);
+	return r;
+}
+
+void wconn_memory_commit(struct wconn *conn)
+{
+	struct worker *worker = conn->worker;
+	struct state_buffer row;
+	uint32_t cursor = 0;
+
+	while (state_buffer_next(worker->state, conn->id, &cursor, &row)) {
+		struct error error = { 0 };
+		void *data;
+
+		if (engine_buffer_range(worker->engine, conn->id, row.session, row.id, 0, 0, &data, NULL) == 0)
+			continue; /* mapped already */
+		if (bind_buffer(conn, &row, &error) < 0)
+			log_warning("connection %u: buffer %#" PRIx64 " cannot be used: %s", conn->id, row.id,
+				    error.text);
+	}
+}
+
+/* ---- helper thread ---- */
+
+/* Rings stop taking first; what waits is cancelled; what runs is waited for. Then nothing can use the memory. */
+static void end_connection(struct wconn *conn)
+{
+	struct worker *worker = conn->worker;
+
+	engine_owner_gone(worker->engine, conn->id);
+	for (uint32_t i = 0; i < VHOST_MAX_QUEUES; i++)
+		ring_free(wconn_swap_ring(conn, i, NULL));
+	vhost_memory_clear(&conn->memory);
+	pthread_mutex_lock(&worker->lock);
+	worker->conns[conn->id - 1] = NULL;
+	pthread_mutex_unlock(&worker->lock);
+	worker_ack(worker, conn->id, conn->gone_seq, 0, 0, NULL);
+	pthread_rwlock_destroy(&conn->memory_lock);
+	pthread_mutex_destroy(&conn->helper_lock);
+	pthread_cond_destroy(&conn->helper_work);
+	free(conn);
+}
+
+static void *helper_main(void *opaque)
+{
+	struct wconn *conn = opaque;
+	struct request *request;
+
+	for (;;) {
+		pthread_mutex_lock(&conn->helper_lock);
+		while (!conn->helper_head && !conn->going)
+			pthread_cond_wait(&conn->helper_work, &conn->helper_lock);
+		request = conn->helper_head;
+		if (request) {
+			conn->helper_head = request->next;
+			if (!conn->helper_head)
+				conn->helper_tail = &conn->helper_head;
+		}
+		pthread_mutex_unlock(&conn->helper_lock);
+		if (!request)
+			break;
+		control_deferred(request);
+	}
+	end_connection(conn);
+	return NULL;
+}
+
+/* Under helper_lock. */
+static int ensure_helper(struct wconn *conn)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	int r;
+
+	if (conn->helper_started)
+		return 0;
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	r = pthread_create(&thread, &attr, helper_main, conn);
+	pthread_attr_destroy(&attr);
+	conn->helper_started = r == 0;
+	return -r;
+}
+
+int wconn_defer(struct wconn *conn, struct request *request)
+{
+	int r;
+
+	pthread_mutex_lock(&conn->helper_lock);
+	r = ensure_helper(conn);
+	if (r == 0) {
+		request->next = NULL;
+		*conn->helper_tail = request;
+		conn->helper_tail = &request->next;
+		pthread_cond_signal(&conn->helper_work);
+	}
+	pthread_mutex_unlock(&conn->helper_lock);
+	return r;
+}
+
+void wconn_go(struct wconn *conn, uint32_t seq)
+{
+	/* Their acknowledgements go to nobody. */
+	for (size_t i = 0; i < VHOST_MAX_QUEUES; i++)
+		if (conn->rings[i])
+			ring_stop(conn->rings[i], 0);
+	pthread_mutex_lock(&conn->helper_lock);
+	conn->gone_seq = seq;
+	conn->going = true;
+	if (ensure_helper(conn) < 0)
+		_exit(WORKER_EXIT_FAILED); /* the next worker is told again */
+	pthread_cond_signal(&conn->helper_work);
+	pthread_mutex_unlock(&conn->helper_lock);
+}

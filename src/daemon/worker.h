@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The worker: maps guest memory, walks rings, runs the engine. Everything that it must not lose lies in memory of the
+ * supervisor (state, ledgers, journals), so it may be killed at any instruction.
+ *
+ * Threads: the control thread (worker.c) obeys the supervisor; each running ring has a thread (ring.c) that takes
+ * requests and runs small ones itself; the engine has its own; one watchdog ends the worker when an op takes too long;
+ * a connection has a helper thread, made when first needed, for what may have to wait (closing sessions, going away).
+ *
+ * Ownership: the worker owns connections, a connection its memory and rings, a ring its request objects, one per
+ * descriptor head. A request is the ring's thread's until it is submitted, the engine's until done(), then it is answered,
+ * and its head belongs to the guest again.
+ *
+ * Locks, outermost first: worker.lock, which the watchdog needs to find a request; connection.memory_lock, held for
+ * reading while guest addresses are translated, for writing while regions are added (they go only when nothing runs);
+ * ring.lock. None is held while an op runs.
+ *
+ * Files: worker.c, wconn.c (connection, memory, registered buffers), ring.c, recover.c, request.c, control.c (requests
+ * other than ops).
+ */
+#ifndef VACCEL_DAEMON_WORKER_H
+#define VACCEL_DAEMON_WORKER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/link.h"
+#include "daemon/options.h"
+#include "engine/engine.h"
+#include "op/wire.h"
+#include "vhost/memory.h"
+#include "vhost/server.h"
+#include "vhost/vring.h"
+
+struct worker {
+	const struct options *options;
+	struct config *config;
+	struct state *state;
+	struct engine *engine;
+	int link;
+	struct wire_limits limits;
+	size_t max_message;
+	uint64_t max_bounce; /* bytes of gathered arguments at a time */
+	pthread_mutex_t lock;
+	struct wconn **conns; /* config->limits.connections of them; lock for changing and for other threads */
+	uint32_t n_conns;
+	atomic_uint alias_budget;
+	atomic_uint_fast64_t bounced;	   /* bytes of gathered arguments now */
+	atomic_uint_fast64_t bytes_copied; /* argument bytes copied, ever */
+	atomic_uint_fast64_t n_requests;   /* answered, ever */
+	pthread_mutex_t replay_lock;	   /* held while a request under suspicion runs again */
+};
+
+/* Room for the text of a response, and the pieces that response and text may be scattered over. */
+#define RESPONSE_MAX	(sizeof(struct virtio_accel_resp) + ERROR_TEXT)
+#define RESPONSE_PIECES 40
+#define MESSAGE_INLINE	1024
+
+struct request {
+	struct engine_request engine;
+	struct wring *ring;
+	struct request *next; /* in the helper's queue */
+	uint16_t head;
+	bool recovered; /* a worker before had taken it */
+	bool awaited;	/* the ring's thread waits for its end */
+	uint64_t counter;
+	struct iovec response[RESPONSE_PIECES];
+	size_t n_response;
+	const uint8_t *message;
+	uint8_t inline_message[MESSAGE_INLINE];
+	struct wire_request wire;
+	struct {
+		uint32_t arg;
+		void *data;
+	} bounces[OP_MAX_ARGS];
+	uint32_t n_bounces;
+};
+
+struct wring {
+	struct wconn *conn;
+	uint32_t index;
+	struct link_ring setup;
+	struct vq vq;
+	struct ledger *ledger;
+	void *journal_map; /* the front-end's; NULL: the ledger's */
+	size_t journal_len;
+	struct inflight_region *journal;
+	struct inflight_entry *recovered; /* what vq_init() found */
+	int n_recovered;
+	struct request **requests; /* per head, made when first used */
+	int kick;
+	int stop_event;
+	atomic_bool stopping;
+	bool kicked_out;  /* ring's thread: broken, waits to be stopped */
+	bool must_signal; /* ring's thread: answers that the guest has not been told of */
+	uint32_t stop_seq;
+	pthread_t thread;
+
+	pthread_mutex_t lock;
+	pthread_cond_t idle;	    /* lock; an awaited request ended, or active fell to 0 */
+	uint32_t active;	    /* lock; requests taken and not wholly answered */
+	bool awaiting;		    /* lock; an awaited request has not ended */
+	int call;		    /* lock */
+	int err;		    /* lock */
+	uint64_t last_complaint_ns; /* ring's thread */
+};
+
+struct wconn {
+	struct worker *worker;
+	uint32_t id;
+	struct vhost_memory memory;
+	pthread_rwlock_t memory_lock;
+	struct wring *rings[VHOST_MAX_QUEUES];
+	atomic_uint n_requests;
+	pthread_mutex_t helper_lock;
+	pthread_cond_t helper_work;
+	struct request *helper_head, **helper_tail; /* helper_lock */
+	bool helper_started;			    /* helper_lock */
+	bool going;				    /* helper_lock; last thing that the helper does */
+	uint32_t gone_seq;
+};
+
+int worker_run(const struct options *options);
+/* Tells the supervisor. */
+void worker_ack(struct worker *worker, uint32_t conn, uint32_t seq, int result, uint64_t value, const char *text);
+
+/* ---- wconn.c ---- */
+struct wconn *wconn_get(struct worker *worker, uint32_t id);
+int wconn_memory_add(struct wconn *conn, const struct vhost_region *region, int fd, struct error *error);
+/* No ring runs. */
+void wconn_memory_clear(struct wconn *conn);
+/* Maps the buffers that the state knows and that are not mapped. */
+void wconn_memory_commit(struct wconn *conn);
+/* Has the helper thread end the connection and acknowledge seq. */
+void wconn_go(struct wconn *conn, uint32_t seq);
+/* Puts a ring (or none) in the place of another, which it returns: the watchdog looks at rings. */
+struct wring *wconn_swap_ring(struct wconn *conn, uint32_t index, struct wring *ring);
+/* Gives a request to the helper thread. */
+int wconn_defer(struct wconn *conn, struct request *request);
+
+/* ---- ring.c ---- */
+/* Takes the descriptors of msg. On failure the ring is there but broken: it does nothing, and can be stopped. */
+void ring_start(struct wconn *conn, struct link_msg *msg);
+void ring_set_call(struct wring *ring, int call, int err);
+/* Asks its thread to drain and acknowledge seq. */
+void ring_stop(struct wring *ring, uint32_t seq);
+/* Waits for the thread and frees everything. Stop it first. */
+void ring_free(struct wring *ring);
+/* The request object of a head; NULL: no memory. */
+struct request *ring_request(struct wring *ring, uint16_t head);
+/* Answered: the head goes back to the guest. request is the guest's again when this returns. */
+void ring_complete(struct wring *ring, struct request *request, uint32_t written);
+/* The ring's thread: tells the guest of answers, if it wants to know; waits for the awaited request. */
+void ring_tell(struct wring *ring);
+void ring_wait_awaited(struct wring *ring);
+
+/* ---- recover.c ---- */
+/* Deals with what vq_init() found in flight. */
+void ring_recover(struct wring *ring);
+
+/* ---- request.c ---- */
+/* Prepares a request object for a chain; -EINVAL when the chain has no room for an answer. */
+int request_begin(struct wring *ring, const struct vq_chain *chain, struct request *request);
+/* Copies and decodes the message. */
+int request_decode(struct request *request, const struct vq_chain *chain, struct error *error);
+/* Does what the decoded message asks for; leads to request_answer(), now or later. */
+void request_run(struct request *request);
+void request_answer(struct request *request, int result, uint64_t value, const struct error *error);
+struct ledger_entry *request_entry(struct request *request);
+/* Copies between private memory and an argument's extents. Guest memory must not change meanwhile (memory_lock). */
+int request_copy(struct request *request, const struct wire_arg *arg, void *data, uint64_t len, bool to_guest,
+		 struct error *error);
+
+/* ---- control.c ---- */
+void control_handle(struct request *request);
+/* The part that waits, in the helper thread. */
+void control_deferred(struct request *request);
+
+#endif
