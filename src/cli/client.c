@@ -1,18 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Connecting, and describing what is at the other end. */
-#include <errno.h>
-#include <stdio.h>
-
 #include "cli/cli.h"
-
-static const char *shown_url(const char *url)
-{
-	const char *env = getenv("VACCEL_TRANSPORT");
-
-	if (url)
-		return url;
-	return env && *env ? env : "(the first that is there)";
-}
 
 int cli_connect(struct cli *cli, const char *url, struct vaccel_context **ret_context,
 		struct vaccel_session **ret_session)
@@ -21,15 +9,14 @@ int cli_connect(struct cli *cli, const char *url, struct vaccel_context **ret_co
 	struct vaccel_context *context;
 	int r;
 
+	/* The library's sentence begins with the transport in use. */
 	r = vaccel_context_new(&options, &context);
 	if (r < 0)
-		return cli_fail(cli, CLI_NO_CONNECTION, r, "transport %s: cannot connect: %s", shown_url(url),
-				vaccel_error());
+		return cli_fail(cli, CLI_NO_CONNECTION, r, "%s", vaccel_error());
 	if (ret_session) {
 		r = vaccel_session_open(context, ret_session);
 		if (r < 0) {
-			cli_fail(cli, CLI_FAILED, r, "transport %s: cannot open a session: %s", shown_url(url),
-				 vaccel_error());
+			cli_fail(cli, CLI_FAILED, r, "session: cannot open: %s", vaccel_error());
 			vaccel_context_free(context);
 			return CLI_FAILED;
 		}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* vaccel bench: measures a transport beside a baseline. The table below is the list of benches. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -55,11 +56,14 @@ static const struct bench *find_bench(const char *name)
 
 static int load(struct cli *cli, const char *file, struct json_object **ret_result)
 {
-	struct json_object *result = json_object_from_file(file);
+	_cleanup_close_ int fd = open(file, O_RDONLY | O_CLOEXEC);
+	struct json_object *result;
 
+	if (fd < 0)
+		return cli_fail(cli, CLI_FAILED, -errno, "result %s: cannot read: %s", file, strerror(errno));
+	result = json_object_from_fd(fd);
 	if (!result)
-		return cli_fail(cli, CLI_FAILED, -EINVAL, "result %s: cannot read: %s", file,
-				json_util_get_last_err() ? json_util_get_last_err() : "not JSON");
+		return cli_fail(cli, CLI_FAILED, -EINVAL, "result %s: cannot use: not JSON", file);
 	if (!bench_result_valid(result)) {
 		json_object_put(result);
 		return cli_fail(cli, CLI_FAILED, -EINVAL, "result %s: cannot use: not a result of vaccel bench --json",
