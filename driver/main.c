@@ -302,6 +302,11 @@ static int accel_probe(struct virtio_device *vdev)
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
 	vdev->priv = dev;
+	if (dev->dma_max < PAGE_SIZE) {
+		dev_err(&vdev->dev, "device wants DMA, the platform has none\n");
+		ret = -EOPNOTSUPP;
+		goto put;
+	}
 	ret = accel_read_config(dev);
 	if (ret)
 		goto put;

@@ -202,7 +202,7 @@ struct vaccel_ioc_arg {
 	__u32 dir;	/* enum virtio_accel_dir */
 	__u32 buffer;	/* BUFFER: handle; otherwise 0 */
 	__u32 reserved;
-	__u64 addr;	/* EXTENTS: user address; otherwise 0. Pinned until the request has completed */
+	__u64 addr;	/* EXTENTS: user address; otherwise 0. Pinned until the completion is delivered */
 	__u64 offset;	/* BUFFER: first byte; otherwise 0 */
 	__u64 len;
 };
@@ -240,7 +240,8 @@ struct vaccel_ioc_run {
 	struct vaccel_ioc_completion completion; /* out */
 };
 
-/* Takes completions of SUBMIT, oldest first. poll(2) reports POLLIN while there are any. */
+/* Takes completions of SUBMIT, oldest first; n is 0 if there were none in time. poll(2) reports POLLIN while there are
+ * any, POLLHUP and POLLERR once the device is gone, then REAP fails with ENODEV when all completions are taken. */
 struct vaccel_ioc_reap {
 	__u64 completions; /* address of struct vaccel_ioc_completion [max] */
 	__u32 max;
