@@ -59,7 +59,12 @@ static void put_script(FILE *script, struct json_object *result, const char *fil
 	bool baseline = json_object_object_get(result, "baseline");
 	char title[512];
 
-	snprintf(title, sizeof(title), "%s: %s", text_at(result, NULL, "bench"), text_at(result, "where", "cpu"));
+	/* A result may bring its own title; the demo's does. */
+	if (*text_at(result, NULL, "title"))
+		snprintf(title, sizeof(title), "%s", text_at(result, NULL, "title"));
+	else
+		snprintf(title, sizeof(title), "%s: %s", text_at(result, NULL, "bench"),
+			 text_at(result, "where", "cpu"));
 	fprintf(script, "set terminal %s size 900,600 noenhanced\nset output ", svg ? "svg" : "png");
 	put_string(script, file);
 	fputs("\nset title ", script);
@@ -68,9 +73,9 @@ static void put_script(FILE *script, struct json_object *result, const char *fil
 	put_string(script, text_at(result, NULL, "key"));
 	fputs("\nset ylabel ", script);
 	put_string(script, text_at(result, NULL, "value_title"));
-	fputs("\nset logscale x 2\nset yrange [0:*]\nset grid\nset key bottom right\n", script);
+	fputs("\nset logscale x 2\nset yrange [0:*]\nset grid\nset key below\n", script);
 	if (baseline)
-		fputs("set y2label 'overhead %'\nset y2range [0:*]\nset y2tics\nset ytics nomirror\n", script);
+		fputs("set y2label 'overhead %'\nset y2range [*<0:0<*]\nset y2tics\nset ytics nomirror\n", script);
 	put_data(script, result, baseline);
 	fputs("plot ", script);
 	if (baseline) {

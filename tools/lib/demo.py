@@ -32,6 +32,7 @@ op_threads = 1
 [order]
 default = openblas reference
 """
+NOISY_SPREAD = 30  # percent, above which the table says that its numbers are loose
 
 
 class Failure(Exception):
@@ -249,6 +250,8 @@ def combine(results, describe):
         combined["ratios"][f"guest_over_host_{size}"] = round(ratio, 5)
     plugin, hardware = served_by(combined["subject"])
     combined["produced_by"] = {**describe, "plugin": plugin, "hardware": hardware}
+    combined["title"] = (f"SGEMM, {describe['vmm']} {describe['vmm_version']} ({describe['acceleration']}), {plugin}, "
+                         f"one thread, {combined['where']['cpu']}")
     return combined
 
 
@@ -262,6 +265,9 @@ def print_table(combined):
               f"{host['spread_percent']:>10.1f} / {guest['spread_percent']:<6.1f}  "
               f"{host['samples']:>4}/{guest['samples']}")
     print("Medians of all samples, host and guest in turn; spread: quartile distance over median. Results are verified.")
+    spread = max(row[name]["spread_percent"] for row in combined["rows"] for name in ("baseline", "subject"))
+    if spread > NOISY_SPREAD:
+        print(f"A spread of {spread:.0f} % is large: the machine was not quiet meanwhile. Run it again for firmer numbers.")
     print(f"Produced by {by['vmm']} {by['vmm_version']}, guest kernel {by['kernel']}, acceleration {by['acceleration']}, "
           f"back-end {by['plugin']} ({by['hardware']}), one thread, on {combined['where']['cpu']}.")
 
