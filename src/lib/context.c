@@ -10,7 +10,8 @@
 #include "util/util.h"
 
 #define DEFAULT_SOCKET "/run/vaccel/vaccel.sock"
-#define MAX_DEVICES    64 /* of which the first is looked for */
+#define URL_SHOWN      100 /* characters, so that the cause has room behind them */
+#define MAX_DEVICES    64  /* of which the first is looked for */
 
 int context_check(const struct vaccel_context *context, const char *what)
 {
@@ -84,7 +85,7 @@ static int open_transport(struct vaccel_context *context)
 	r = ops->open(rest, &sink, &context->transport, &error);
 	if (r < 0) {
 		error.code = r;
-		error_prefix(&error, "transport %s", context->url);
+		error_prefix(&error, "transport %.*s", URL_SHOWN, context->url);
 		return lib_fail(&error);
 	}
 	ops->limits(context->transport, &context->limits);
