@@ -11,10 +11,11 @@
 #include "opencl.h"
 
 /*
- * CLBlast counts elements with 32-bit integers, also in its temporary buffer, where A, B and C lie behind each other,
- * padded to multiples of a tile. No tile is wider than this.
+ * Operations are cut into parts of at most this many rows, columns and terms of the sums. Two reasons: CLBlast counts the
+ * elements of its temporary buffer, where padded parts of A, B and C lie behind each other, in 32 bits; and PoCL compiles
+ * another variant of a kernel for a grid wider than 65535, when the worker may no longer start a linker.
  */
-enum { TILE = 256 };
+enum { PART = 16384 };
 
 struct job {
 	const struct vaccel_plugin_call *call;
@@ -32,6 +33,7 @@ static struct ocl_matrix matrix(const struct job *job, unsigned int arg, uint64_
 
 	return (struct ocl_matrix){
 		.arg = &job->call->args[arg],
+		.by_rows = by_rows,
 		.lines = by_rows ? rows : cols,
 		.width = by_rows ? cols : rows,
 		.ld = ld,
@@ -52,22 +54,17 @@ static void job_init(struct job *job, const struct vaccel_plugin_call *call, enu
 	job->c.written = true;
 }
 
-/* True if one matrix, or all of them padded, have more elements than CLBlast can count. */
+/* True if a matrix has more elements than CLBlast, which counts them in 32 bits, can address. */
 static bool too_large(const struct job *job)
 {
 	const struct ocl_matrix *const all[] = { &job->a, &job->b, &job->c };
-	uint64_t sum = 0;
 	size_t i;
 
-	for (i = 0; i < 3; i++) {
-		/* Neither product overflows: both factors were found to be below 2^32. */
-		if (all[i]->lines > INT_MAX || all[i]->width > INT_MAX || all[i]->ld > INT_MAX)
+	for (i = 0; i < 3; i++)
+		/* The product cannot overflow once its factors are below 2^31. */
+		if (all[i]->lines > INT_MAX || all[i]->ld > INT_MAX || (uint64_t)all[i]->lines * all[i]->ld > INT_MAX)
 			return true;
-		if ((uint64_t)all[i]->lines * all[i]->ld > INT_MAX)
-			return true;
-		sum += ((uint64_t)all[i]->lines + TILE) * (all[i]->width + TILE);
-	}
-	return sum > INT_MAX;
+	return false;
 }
 
 static int run_clblast(struct job *job)
@@ -183,6 +180,42 @@ static int run_prebuilt(struct job *job)
 		       : ocl_error(&job->call->report, status, "cannot run kernel %s", ocl_kernel_name(job->precision));
 }
 
+/* Element (row, col) of the matrix, counted from the start of its memory. */
+static size_t position(const struct ocl_matrix *matrix, size_t row, size_t col)
+{
+	return matrix->offset + (matrix->by_rows ? row * matrix->ld + col : col * matrix->ld + row);
+}
+
+static int run_part(const struct job *job, size_t i, size_t j, size_t p)
+{
+	struct vaccel_gemm gemm = *job->gemm;
+	struct job part = *job;
+
+	gemm.m = gemm.m - i < PART ? gemm.m - i : PART;
+	gemm.n = gemm.n - j < PART ? gemm.n - j : PART;
+	gemm.k = gemm.k - p < PART ? gemm.k - p : PART;
+	if (p) /* adds to what the parts of the sums before it left */
+		gemm.beta = 1;
+	part.gemm = &gemm;
+	part.a.offset = position(&job->a, i, p);
+	part.b.offset = position(&job->b, p, j);
+	part.c.offset = position(&job->c, i, j);
+	return job->session->ocl->prebuilt_only ? run_prebuilt(&part) : run_clblast(&part);
+}
+
+static int run_parts(const struct job *job)
+{
+	const struct vaccel_gemm *g = job->gemm;
+	size_t i, j, p;
+	int r = 0;
+
+	for (i = 0; i < g->m && !r; i += PART)
+		for (j = 0; j < g->n && !r; j += PART)
+			for (p = 0; p < g->k && !r; p += PART)
+				r = run_part(job, i, j, p);
+	return r;
+}
+
 static int run_job(struct job *job)
 {
 	const struct vaccel_plugin_report *report = &job->call->report;
@@ -196,7 +229,7 @@ static int run_job(struct job *job)
 	if (!r)
 		r = ocl_matrix_bind(session, 2, &job->c, report);
 	if (!r)
-		r = session->ocl->prebuilt_only ? run_prebuilt(job) : run_clblast(job);
+		r = run_parts(job);
 	if (!r)
 		r = ocl_matrix_fetch(session, &job->c, report);
 	/* After a failure too: nothing may touch the call's memory when the call is over. */

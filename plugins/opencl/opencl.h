@@ -121,6 +121,7 @@ void ocl_session_free(struct ocl_session *session);
 struct ocl_matrix {
 	const struct vaccel_plugin_arg *arg;
 	size_t lines, width, ld;
+	bool by_rows;	/* a line is a row, else a column */
 	size_t element; /* bytes */
 	bool read, written;
 
@@ -151,12 +152,6 @@ int ocl_sgemm(const struct vaccel_plugin_call *call);
 int ocl_dgemm(const struct vaccel_plugin_call *call);
 
 /* ---- tune.c ---- */
-
-/*
- * CLBlast has a kernel for small matrices and a faster one for large ones. On CPUs the border between them is set to
- * m * n * k = this cubed.
- */
-#define OCL_CPU_LARGE 96
 
 /* Sets CLBlast's parameters for the device, before its first operation. */
 int ocl_tune(const struct ocl_device *device, struct vaccel_plugin_report *report);

@@ -1,54 +1,50 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * CLBlast's parameters for CPUs. Its table of tuned devices holds next to no CPUs, and what it takes for an unknown
- * one is far off, so these are set instead. They were found by measuring with PoCL on a CPU with AVX-512: work-items of
- * 8 columns by as many rows as fill two vector registers, no copies to local memory, which a CPU does not have; and for
- * small matrices a kernel that is compiled in a fraction of the time.
+ * CLBlast's parameters for CPUs. Its table of tuned devices holds next to no CPUs, and what it takes for an unknown one
+ * is far off, so these are set instead. They were found by measuring with PoCL on a CPU with AVX-512: in Xgemm,
+ * work-items of 8 columns by as many rows as fill one or two vector registers, without copies to local memory, which a CPU
+ * does not have. That is no slower than XgemmDirect even for the smallest matrices, so XgemmDirect is never chosen
+ * (matrices count as large from 0 on), and its parameters are those that compile fastest, for it is compiled nevertheless.
  */
 #include <clblast_c.h>
 #include "opencl.h"
-
-enum { MAX_PARAMETERS = 16 };
 
 struct parameters {
 	const char *kernel;
 	CLBlastPrecision precision;
 	size_t n;
-	const char *names[MAX_PARAMETERS];
-	size_t values[MAX_PARAMETERS];
+	const char *const *names;
+	const size_t *values;
 };
 
-#define LARGE_NAMES                                                                                                  \
+static const char *const border_names[] = { "XGEMM_MIN_INDIRECT_SIZE" };
+static const size_t border[] = { 0 };
+
+static const char *const direct_names[] = {
+	"KWID", "MDIMAD", "MDIMCD", "NDIMBD", "NDIMCD", "PADA", "PADB", "VWMD", "VWND", "WGD",
+};
+static const size_t direct[] = { 1, 8, 8, 8, 8, 0, 0, 1, 1, 8 };
+
+static const char *const transpose_names[] = { "PADTRA_PAD", "PADTRA_TILE", "PADTRA_WPT" };
+static const size_t transpose[] = { 0, 8, 1 };
+
+static const char *const xgemm_names[] = {
+	"GEMMK", "KREG", "KWG", "KWI", "MDIMA", "MDIMC", "MWG", "NDIMB",
+	"NDIMC", "NWG",	 "SA",	"SB",  "STRM",	"STRN",	 "VWM", "VWN",
+};
+static const size_t xgemm_single[] = { 0, 1, 32, 2, 8, 8, 128, 8, 8, 64, 0, 0, 0, 0, 8, 8 };
+static const size_t xgemm_double[] = { 0, 1, 32, 2, 8, 8, 64, 8, 8, 64, 0, 0, 0, 0, 8, 8 };
+
+#define ROW(kernel_, precision_, names_, values_)                                                                    \
 	{                                                                                                            \
-		"GEMMK", "KREG", "KWG", "KWI", "MDIMA", "MDIMC", "MWG", "NDIMB", "NDIMC", "NWG", "SA", "SB", "STRM", \
-			"STRN", "VWM", "VWN"                                                                         \
-	}
-#define SMALL_NAMES                                                                                   \
-	{                                                                                             \
-		"KWID", "MDIMAD", "MDIMCD", "NDIMBD", "NDIMCD", "PADA", "PADB", "VWMD", "VWND", "WGD" \
-	}
-#define SMALL_VALUES                          \
-	{                                     \
-		2, 8, 8, 8, 8, 0, 0, 2, 1, 16 \
-	}
-#define BORDER_NAMES                      \
-	{                                 \
-		"XGEMM_MIN_INDIRECT_SIZE" \
-	}
-#define BORDER_VALUES         \
-	{                     \
-		OCL_CPU_LARGE \
+		(kernel_), CLBlastPrecision##precision_, sizeof(values_) / sizeof((values_)[0]), (names_), (values_) \
 	}
 
 static const struct parameters table[] = {
-	{ "GemmRoutine", CLBlastPrecisionSingle, 1, BORDER_NAMES, BORDER_VALUES },
-	{ "XgemmDirect", CLBlastPrecisionSingle, 10, SMALL_NAMES, SMALL_VALUES },
-	{ "Padtranspose", CLBlastPrecisionSingle, 3, { "PADTRA_PAD", "PADTRA_TILE", "PADTRA_WPT" }, { 0, 8, 1 } },
-	{ "Xgemm", CLBlastPrecisionSingle, 16, LARGE_NAMES, { 0, 1, 32, 2, 8, 8, 128, 8, 8, 64, 0, 0, 0, 0, 8, 8 } },
-	{ "GemmRoutine", CLBlastPrecisionDouble, 1, BORDER_NAMES, BORDER_VALUES },
-	{ "XgemmDirect", CLBlastPrecisionDouble, 10, SMALL_NAMES, SMALL_VALUES },
-	{ "Padtranspose", CLBlastPrecisionDouble, 3, { "PADTRA_PAD", "PADTRA_TILE", "PADTRA_WPT" }, { 0, 8, 1 } },
-	{ "Xgemm", CLBlastPrecisionDouble, 16, LARGE_NAMES, { 0, 1, 32, 2, 8, 8, 64, 8, 8, 64, 0, 0, 0, 0, 8, 8 } },
+	ROW("GemmRoutine", Single, border_names, border),	 ROW("XgemmDirect", Single, direct_names, direct),
+	ROW("Padtranspose", Single, transpose_names, transpose), ROW("Xgemm", Single, xgemm_names, xgemm_single),
+	ROW("GemmRoutine", Double, border_names, border),	 ROW("XgemmDirect", Double, direct_names, direct),
+	ROW("Padtranspose", Double, transpose_names, transpose), ROW("Xgemm", Double, xgemm_names, xgemm_double),
 };
 
 int ocl_tune(const struct ocl_device *device, struct vaccel_plugin_report *report)

@@ -12,10 +12,7 @@
 #include <unistd.h>
 #include "opencl.h"
 
-/*
- * SMALL is below and LARGE above OCL_CPU_LARGE on CPUs; other devices compile all kernels of a program together. LARGE is
- * a multiple of every tile; with ODD, matrices need padding.
- */
+/* LARGE is a multiple of every tile; with ODD, matrices need padding. CPUs use the kernel for large matrices alone. */
 enum { SMALL = 32, LARGE = 256, ODD = LARGE + 1 };
 
 struct shape {
