@@ -67,7 +67,8 @@ void connection_close(struct supervisor *s, struct connection *c, const char *wh
 
 static void greet(struct connection *c)
 {
-	if (c->greeted || c->step.effects == 0)
+	/* By then everything is negotiated. */
+	if (c->greeted || !(c->step.effects & (VHOST_EFFECT_MEM_ADDED | VHOST_EFFECT_MEM_REPLACED)))
 		return;
 	c->greeted = true;
 	log_info("connection %u: front-end with features %#" PRIx64 ", protocol features %#" PRIx64, c->id,
