@@ -2,9 +2,14 @@
 /*
  * local: the engine inside this process, with the configuration file named in the URL ("local:FILE"), or the installed
  * one, or the built-in defaults. Completions come from the engine's threads. Registered buffers are plain mappings.
+ *
+ * Contexts share one engine, each as an owner of its own: a plugin is loaded into a process once and has one state there,
+ * so it can be started only once. For the same reason there is one configuration at a time. This is the one piece of
+ * state of the library that hangs from no context; the process that made it is remembered, since a forked child has it
+ * without its threads.
  */
 #include <errno.h>
-#include <stdio.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -14,15 +19,25 @@
 #include "transport/transport.h"
 #include "util/util.h"
 
-#define OWNER 1 /* the only one of this engine */
+struct shared {
+	char *rest; /* of the URL */
+	struct config *config;
+	struct engine *engine;
+	unsigned int refs;
+	uint32_t next_owner;
+	pid_t pid;
+};
+
+static pthread_mutex_t shared_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct shared *shared; /* under the lock */
 
 struct local {
 	struct transport transport;
 	struct transport_sink sink;
-	struct config *config;
-	struct engine *engine;
+	struct shared *shared;
+	struct engine *engine; /* of shared */
+	uint32_t owner;
 	uint64_t next_id;
-	char device[128];
 };
 
 /* A request on its way through the engine. */
@@ -38,12 +53,77 @@ static struct local *local_of(struct transport *transport)
 	return container_of(transport, struct local, transport);
 }
 
+static void shared_free(struct shared *old)
+{
+	engine_free(old->engine);
+	config_free(old->config);
+	free(old->rest);
+	free(old);
+}
+
+static int shared_new(const char *rest, struct shared **ret, struct error *error)
+{
+	struct shared *new = calloc(1, sizeof(*new));
+	int r;
+
+	if (new)
+		new->rest = strdup(rest);
+	if (!new || !new->rest) {
+		free(new);
+		return error_set(error, -ENOMEM, "out of memory");
+	}
+	new->pid = getpid();
+	r = config_load(*rest ? rest : NULL, &new->config, error);
+	if (r == 0)
+		r = engine_new(new->config, NULL, &new->engine, error);
+	if (r < 0) {
+		shared_free(new);
+		return r;
+	}
+	*ret = new;
+	return 0;
+}
+
+/* Called with the lock. */
+static int shared_get(const char *rest, struct local *local, struct error *error)
+{
+	int r;
+
+	if (shared && shared->pid != getpid())
+		return error_set(error, -ECHILD,
+				 "cannot start: the engine of process %d came with fork(); use execve()",
+				 (int)shared->pid);
+	if (shared && strcmp(shared->rest, rest))
+		return error_set(error, -EBUSY, "cannot start: this process uses configuration '%s' already",
+				 shared->rest);
+	if (!shared) {
+		r = shared_new(rest, &shared, error);
+		if (r < 0)
+			return r;
+	}
+	shared->refs++;
+	local->shared = shared;
+	local->engine = shared->engine;
+	local->owner = ++shared->next_owner;
+	return 0;
+}
+
+static void shared_put(struct shared *used)
+{
+	pthread_mutex_lock(&shared_lock);
+	if (--used->refs == 0) {
+		shared = NULL;
+		shared_free(used);
+	}
+	pthread_mutex_unlock(&shared_lock);
+}
+
 static void local_free(struct transport *transport)
 {
 	struct local *local = local_of(transport);
 
-	engine_free(local->engine);
-	config_free(local->config);
+	engine_owner_gone(local->engine, local->owner);
+	shared_put(local->shared);
 	transport_fini(&local->transport);
 	free(local);
 }
@@ -56,30 +136,27 @@ static int local_open(const char *rest, const struct transport_sink *sink, struc
 
 	if (!local)
 		return error_set(error, -ENOMEM, "out of memory");
-	transport_init(&local->transport, &transport_local);
-	local->sink = *sink;
-	r = config_load(*rest ? rest : NULL, &local->config, error);
-	if (r == 0)
-		r = engine_new(local->config, NULL, &local->engine, error);
+	pthread_mutex_lock(&shared_lock);
+	r = shared_get(rest, local, error);
+	pthread_mutex_unlock(&shared_lock);
 	if (r < 0) {
-		config_free(local->config);
-		transport_fini(&local->transport);
 		free(local);
 		return r;
 	}
-	snprintf(local->device, sizeof(local->device), "engine in this process");
+	transport_init(&local->transport, &transport_local);
+	local->sink = *sink;
 	*ret_transport = &local->transport;
 	return 0;
 }
 
 static const char *local_device(struct transport *transport)
 {
-	return local_of(transport)->device;
+	return "engine in this process";
 }
 
 static void local_limits(struct transport *transport, struct transport_limits *ret_limits)
 {
-	const struct config_limits *limits = &local_of(transport)->config->limits;
+	const struct config_limits *limits = &local_of(transport)->shared->config->limits;
 
 	*ret_limits = (struct transport_limits){
 		.max_request_bytes = limits->request_bytes,
@@ -100,12 +177,12 @@ static int local_query(struct transport *transport, uint32_t what, void *data, s
 
 static int local_session_open(struct transport *transport, uint64_t *ret_id, struct error *error)
 {
-	return engine_session_open(local_of(transport)->engine, OWNER, 0, ret_id, error);
+	return engine_session_open(local_of(transport)->engine, local_of(transport)->owner, 0, ret_id, error);
 }
 
 static int local_session_close(struct transport *transport, uint64_t id, struct error *error)
 {
-	return engine_session_close(local_of(transport)->engine, OWNER, id, error);
+	return engine_session_close(local_of(transport)->engine, local_of(transport)->owner, id, error);
 }
 
 static void unmap(void *data, uint64_t len, void *opaque)
@@ -123,7 +200,8 @@ static int local_buffer_alloc(struct transport *transport, uint64_t session, siz
 	mapping.data = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (mapping.data == MAP_FAILED)
 		return error_set(error, -ENOMEM, "buffer: cannot map %zu bytes: %s", len, strerror(errno));
-	r = engine_buffer_add(local_of(transport)->engine, OWNER, session, 0, &mapping, NULL, 0, &id, error);
+	r = engine_buffer_add(local_of(transport)->engine, local_of(transport)->owner, session, 0, &mapping, NULL, 0,
+			      &id, error);
 	if (r < 0) {
 		munmap(mapping.data, len);
 		return r;
@@ -135,7 +213,7 @@ static int local_buffer_alloc(struct transport *transport, uint64_t session, siz
 static int local_buffer_free(struct transport *transport, uint64_t session, struct transport_buffer *buffer,
 			     struct error *error)
 {
-	return engine_buffer_remove(local_of(transport)->engine, OWNER, buffer->id, error);
+	return engine_buffer_remove(local_of(transport)->engine, local_of(transport)->owner, buffer->id, error);
 }
 
 /* Only the parts in use: the struct is large. */
@@ -157,7 +235,7 @@ static void prepare(struct local *local, struct local_request *lr, struct transp
 	copy_op(&lr->engine.op, &request->op);
 	memset((char *)&lr->engine + offsetof(struct engine_request, owner), 0,
 	       sizeof(lr->engine) - offsetof(struct engine_request, owner));
-	lr->engine.owner = OWNER;
+	lr->engine.owner = local->owner;
 	lr->engine.id = request->cookie = __atomic_add_fetch(&local->next_id, 1, __ATOMIC_RELAXED);
 	lr->engine.done = done;
 	lr->local = local;
@@ -216,7 +294,7 @@ static int local_run(struct transport *transport, struct transport_request *requ
 
 static int local_cancel(struct transport *transport, struct transport_request *request, struct error *error)
 {
-	return engine_cancel(local_of(transport)->engine, OWNER, request->cookie, error);
+	return engine_cancel(local_of(transport)->engine, local_of(transport)->owner, request->cookie, error);
 }
 
 static int local_fd(struct transport *transport)

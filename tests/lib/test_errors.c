@@ -114,6 +114,10 @@ static void test_choice(void **state)
 	assert_ok(vaccel_context_new(NULL, &context));
 	assert_ok(vaccel_context_info(context, &info));
 	assert_string_equal(info.transport, fixture_url);
+	/* A process has one engine of its own: a second context joins it, with another configuration it cannot. */
+	assert_ok(try(fixture_url));
+	if (!fixture_remote)
+		assert_error(try("local:"), -EBUSY, fixture_daemon.config);
 	vaccel_context_free(context);
 	unsetenv("VACCEL_TRANSPORT");
 }
