@@ -6,6 +6,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "cli/bench.h"
@@ -75,7 +76,7 @@ static void put_script(FILE *script, struct json_object *result, const char *fil
 	put_string(script, text_at(result, NULL, "value_title"));
 	fputs("\nset logscale x 2\nset yrange [0:*]\nset grid\nset key below\n", script);
 	if (baseline)
-		fputs("set y2label 'overhead %'\nset y2range [*<0:0<*]\nset y2tics\nset ytics nomirror\n", script);
+		fputs("set y2label 'overhead %'\nset y2range [*<0:1<*]\nset y2tics\nset ytics nomirror\n", script);
 	put_data(script, result, baseline);
 	fputs("plot ", script);
 	if (baseline) {
@@ -90,8 +91,8 @@ static void put_script(FILE *script, struct json_object *result, const char *fil
 	putc('\n', script);
 }
 
-/* Starts gnuplot with its standard input on a pipe. */
-static int start_gnuplot(pid_t *ret_pid, int *ret_fd)
+/* Starts gnuplot with its standard input on a pipe and what it prints in the file said. */
+static int start_gnuplot(int said, pid_t *ret_pid, int *ret_fd)
 {
 	static char name[] = "gnuplot";
 	char *argv[] = { name, NULL };
@@ -104,7 +105,9 @@ static int start_gnuplot(pid_t *ret_pid, int *ret_fd)
 	if (!r) {
 		r = posix_spawn_file_actions_adddup2(&actions, fd[0], STDIN_FILENO);
 		if (!r)
-			r = posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
+			r = posix_spawn_file_actions_adddup2(&actions, said, STDOUT_FILENO);
+		if (!r)
+			r = posix_spawn_file_actions_adddup2(&actions, said, STDERR_FILENO);
 		if (!r)
 			r = posix_spawnp(ret_pid, name, &actions, NULL, argv, environ);
 		posix_spawn_file_actions_destroy(&actions);
@@ -128,14 +131,14 @@ static int finish_gnuplot(pid_t pid)
 	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EIO;
 }
 
-static int draw(struct json_object *result, const char *file, bool svg)
+static int draw(struct json_object *result, const char *file, bool svg, int said)
 {
 	FILE *script;
 	pid_t pid;
 	int fd = -1, r;
 	bool failed;
 
-	r = start_gnuplot(&pid, &fd);
+	r = start_gnuplot(said, &pid, &fd);
 	if (r < 0)
 		return r;
 	script = fdopen(fd, "w");
@@ -152,10 +155,27 @@ static int draw(struct json_object *result, const char *file, bool svg)
 	return r < 0 ? r : failed ? -EPIPE : 0;
 }
 
+/* The last line of what gnuplot printed: its warnings come first. */
+static void last_line(int said, char *text, size_t len)
+{
+	char all[4096];
+	ssize_t n = pread(said, all, sizeof(all) - 1, 0);
+	char *line;
+
+	all[n > 0 ? n : 0] = 0;
+	while (n > 0 && (all[n - 1] == '\n' || all[n - 1] == ' '))
+		all[--n] = 0;
+	line = strrchr(all, '\n');
+	line = line ? line + 1 : all;
+	snprintf(text, len, "%.*s", (int)len - 1, *line ? line : "it does not say why");
+}
+
 int bench_plot(struct cli *cli, struct json_object *result, const char *file)
 {
 	const char *dot = strrchr(file, '.');
 	bool svg = dot && !strcmp(dot, ".svg");
+	_cleanup_close_ int said = -1;
+	char cause[128];
 	int fd, r;
 
 	if (!svg && (!dot || strcmp(dot, ".png")))
@@ -166,8 +186,11 @@ int bench_plot(struct cli *cli, struct json_object *result, const char *file)
 	if (fd < 0)
 		return cli_fail(cli, CLI_FAILED, -errno, "plot %s: cannot write: %s", file, strerror(errno));
 	close(fd);
+	said = memfd_create("gnuplot", MFD_CLOEXEC);
+	if (said < 0)
+		return cli_fail(cli, CLI_FAILED, -errno, "plot %s: cannot draw: memfd: %s", file, strerror(errno));
 	cli_unfinished_file(file);
-	r = draw(result, file, svg);
+	r = draw(result, file, svg, said);
 	cli_keep_file();
 	if (!r)
 		return CLI_OK;
@@ -175,5 +198,6 @@ int bench_plot(struct cli *cli, struct json_object *result, const char *file)
 	if (r == -ENOENT)
 		return cli_fail(cli, CLI_FAILED, r,
 				"plot %s: cannot draw: gnuplot is not installed (Debian package gnuplot-nox)", file);
-	return cli_fail(cli, CLI_FAILED, r, "plot %s: cannot draw: gnuplot failed: %s", file, strerror(-r));
+	last_line(said, cause, sizeof(cause));
+	return cli_fail(cli, CLI_FAILED, r, "plot %s: cannot draw: gnuplot failed: %s", file, cause);
 }

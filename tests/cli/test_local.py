@@ -167,7 +167,8 @@ class Bench(fixture.Test):
         if not shutil.which("gnuplot"):
             self.skipTest("gnuplot is not installed")
         for name, magic in (("it's.png", b"\x89PNG"), ("a b.svg", b"<?xml")):
-            self.bench("sgemm", "--sizes", "4,8", "-a", self.local, "--plot", self.folder / name)
+            # A single size makes gnuplot warn of an empty range: not our user's concern.
+            self.bench("sgemm", "--sizes", "4" if name.endswith("svg") else "4,8", "-a", self.local, "--plot", self.folder / name)
             self.assertTrue((self.folder / name).read_bytes().startswith(magic))
 
     def test_plot_fails(self):
@@ -180,9 +181,9 @@ class Bench(fixture.Test):
                    environment={"PATH": str(self.folder)})
         self.assertFalse((self.folder / "x.png").exists())
         script = self.folder / "gnuplot"
-        script.write_text("#!/bin/sh\nexit 1\n")
+        script.write_text("#!/bin/sh\necho Warning >&2\necho no ink >&2\nexit 1\n")
         script.chmod(0o755)
-        self.fails(*show, "x.png", status=FAILED, code=("EIO", "EPIPE"), says=["plot x.png", "gnuplot failed"],
+        self.fails(*show, "x.png", status=FAILED, code=("EIO", "EPIPE"), says=["plot x.png", "gnuplot failed: no ink"],
                    environment={"PATH": str(self.folder)})
         self.assertFalse((self.folder / "x.png").exists())
 
