@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A back-end that a test can make misbehave: it speaks just enough vhost-user and answers every request of the accel
+ * device, in a thread of its own. What it does wrong is set before it starts.
+ */
+#ifndef TESTS_LIB_BACKEND_H
+#define TESTS_LIB_BACKEND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "op/wire.h"
+#include "vhost/msg.h"
+
+#define BACKEND_REGIONS 64
+#define BACKEND_QUEUES	4
+
+struct backend_queue {
+	uint64_t desc, avail, used; /* user addresses */
+	uint32_t size;
+	uint16_t last_avail;
+	int kick, call;
+	bool enabled;
+};
+
+struct backend {
+	/* How it behaves. */
+	uint64_t features;
+	uint64_t protocol_features;
+	uint32_t max_slots;
+	struct virtio_accel_config config;
+	uint32_t refuse;     /* message answered with an error (REPLY_ACK) */
+	uint32_t hang_up_on; /* message after which it hangs up */
+	/* Called for each request instead of the good answer: sets status and detail, or the fields below. */
+	void (*answer)(struct backend *backend, const struct wire_request *request, struct wire_response *response);
+	/* What answer() may ask for, for this one answer. */
+	bool hang_up;
+	int64_t used_id;    /* instead of the right one; -1: the right one */
+	int64_t used_len;   /* instead of the bytes written; -1: those */
+	uint16_t used_more; /* entries that were never asked for */
+
+	/* What it saw. */
+	uint32_t n_regions;
+	uint32_t n_tables; /* SET_MEM_TABLE messages */
+	uint32_t n_ops;
+
+	/* Its own. */
+	char path[108];
+	int listener, fd;
+	struct {
+		struct vhost_region where;
+		uint8_t *data;
+	} regions[BACKEND_REGIONS];
+	struct backend_queue queues[BACKEND_QUEUES];
+	uint64_t next_value;
+};
+
+/* A good one; *backend can be changed until backend_start(). */
+void backend_init(struct backend *backend, const char *path);
+void backend_start(struct backend *backend);
+/* Ends it; after that what it saw can be read. */
+void backend_stop(struct backend *backend);
+
+#endif

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A daemon that lies, breaks off, or can do less: the library fails the request or the connection, and nothing else. */
+#include "fixture.h"
+
+#include "backend.h"
+
+static struct backend backend;
+static char path[] = "/tmp/vaccel-hostile.XXXXXX/sock";
+static char url[64];
+
+static int make_folder(void **state)
+{
+	char *slash = strrchr(path, '/');
+
+	*slash = 0;
+	if (!mkdtemp(path))
+		return -1;
+	*slash = '/';
+	snprintf(url, sizeof(url), "shm:%s", path);
+	return 0;
+}
+
+static int remove_folder(void **state)
+{
+	*strrchr(path, '/') = 0;
+	return rmdir(path);
+}
+
+static int setup(void **state)
+{
+	backend_init(&backend, path);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	backend_stop(&backend);
+	return 0;
+}
+
+static int try(struct vaccel_context **ret)
+{
+	const struct vaccel_context_options options = { .size = sizeof(options), .transport = url };
+
+	return vaccel_context_new(&options, ret);
+}
+
+static struct vaccel_session *start(struct vaccel_context **ret_context)
+{
+	struct vaccel_session *session = NULL;
+
+	backend_start(&backend);
+	assert_ok(try(ret_context));
+	assert_ok(vaccel_session_open(*ret_context, &session));
+	return session;
+}
+
+/* The fake itself is good enough, with indirect descriptors and without. */
+static void test_good(void **state)
+{
+	struct vaccel_context *context;
+	struct vaccel_session *session;
+
+	session = start(&context);
+	for (int i = 0; i < 1000; i++)
+		assert_ok(vaccel_noop(session));
+	vaccel_context_free(context);
+}
+
+static void test_direct_descriptors(void **state)
+{
+	backend.features &= ~VHOST_BIT(VHOST_F_INDIRECT_DESC);
+	test_good(state);
+}
+
+static void test_handshake(void **state)
+{
+	static const struct {
+		uint32_t message;
+		bool refuse;
+		int error;
+	} cases[] = {
+		{ VHOST_GET_FEATURES, false, -ECONNRESET },   { VHOST_SET_OWNER, false, -ECONNRESET },
+		{ VHOST_GET_CONFIG, false, -ECONNRESET },     { VHOST_ADD_MEM_REG, false, -ECONNRESET },
+		{ VHOST_SET_VRING_KICK, false, -ECONNRESET }, { VHOST_SET_FEATURES, true, -EREMOTEIO },
+		{ VHOST_SET_VRING_ENABLE, true, -EREMOTEIO }, { VHOST_ADD_MEM_REG, true, -EREMOTEIO },
+	};
+	struct vaccel_context *context = NULL;
+
+	backend_start(&backend);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		backend.refuse = cases[i].refuse ? cases[i].message : 0;
+		backend.hang_up_on = cases[i].refuse ? 0 : cases[i].message;
+		assert_error(try(&context), cases[i].error, url);
+	}
+	backend.refuse = backend.hang_up_on = 0;
+	backend.config.version_major = 2;
+	assert_error(try(&context), -EPROTONOSUPPORT, "version 2.0");
+	backend.config.version_major = 1;
+	backend.config.num_queues = 0;
+	assert_error(try(&context), -EPROTO, "no queues");
+	backend.features &= ~VHOST_BIT(VHOST_F_VERSION_1);
+	assert_error(try(&context), -EPROTO, "VERSION_1");
+	assert_null(context);
+}
+
+static void no_config_start(void)
+{
+	backend.protocol_features &= ~VHOST_BIT(VHOST_PF_CONFIG);
+	backend_start(&backend);
+}
+
+static void test_no_config(void **state)
+{
+	struct vaccel_context *context;
+
+	no_config_start();
+	assert_error(try(&context), -EOPNOTSUPP, "GET_CONFIG");
+}
+
+static void wrong_id(struct backend *b, const struct wire_request *request, struct wire_response *response)
+{
+	if (request->type == VIRTIO_ACCEL_T_OP)
+		response->id += 1;
+}
+
+static void short_answer(struct backend *b, const struct wire_request *request, struct wire_response *response)
+{
+	if (request->type == VIRTIO_ACCEL_T_OP)
+		b->used_len = 7;
+}
+
+static void test_malformed_answer(void **state)
+{
+	struct vaccel_context *context;
+	struct vaccel_session *session;
+
+	session = start(&context);
+	backend.answer = wrong_id;
+	assert_error(vaccel_noop(session), -EPROTO, "to request");
+	backend.answer = short_answer;
+	assert_error(vaccel_noop(session), -EPROTO, "malformed");
+	/* The connection is none the worse. */
+	backend.answer = NULL;
+	assert_ok(vaccel_noop(session));
+	vaccel_context_free(context);
+}
+
+static void bad_text(struct backend *b, const struct wire_request *request, struct wire_response *response)
+{
+	static const char text[] = "\033[2Jno\nway";
+
+	if (request->type != VIRTIO_ACCEL_T_OP)
+		return;
+	response->status = request->deadline_ms ? 4711 : VIRTIO_ACCEL_S_IO;
+	response->detail = text;
+	response->detail_len = request->deadline_ms ? 0 : sizeof(text) - 1;
+}
+
+static void test_text(void **state)
+{
+	struct vaccel_call call = { .size = sizeof(call), .op = VACCEL_OP_NOOP, .deadline_ms = 1 };
+	struct vaccel_context *context;
+	struct vaccel_session *session;
+
+	session = start(&context);
+	backend.answer = bad_text;
+	assert_int_equal(vaccel_noop(session), -EIO);
+	assert_string_equal(vaccel_error(), "?[2Jno?way");
+	assert_error(vaccel_run(session, &call), -EIO, "EIO");
+	backend.answer = NULL;
+	vaccel_context_free(context);
+}
+
+static void alien_id(struct backend *b, const struct wire_request *request, struct wire_response *response)
+{
+	if (request->type == VIRTIO_ACCEL_T_OP)
+		b->used_id = 60000;
+}
+
+static void unused_id(struct backend *b, const struct wire_request *request, struct wire_response *response)
+{
+	if (request->type == VIRTIO_ACCEL_T_OP)
+		b->used_id = 255;
+}
+
+static void too_many(struct backend *b, const struct wire_request *request, struct wire_response *response)
+{
+	if (request->type == VIRTIO_ACCEL_T_OP)
+		b->used_more = 300;
+}
+
+static void hang_up(struct backend *b, const struct wire_request *request, struct wire_response *response)
+{
+	b->hang_up = request->type == VIRTIO_ACCEL_T_OP;
+}
+
+static void test_broken_ring(void **state)
+{
+	static void (*const answers[])(struct backend *, const struct wire_request *, struct wire_response *) = {
+		alien_id,
+		unused_id,
+		too_many,
+		hang_up,
+	};
+	static const char *const texts[] = { "60000", "255", "301 new entries", "went away" };
+
+	backend_start(&backend);
+	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+		struct vaccel_context *context;
+		struct vaccel_session *session;
+
+		backend.answer = NULL;
+		assert_ok(try(&context));
+		assert_ok(vaccel_session_open(context, &session));
+		assert_ok(vaccel_noop(session));
+		backend.answer = answers[i];
+		assert_error(vaccel_noop(session), -ECONNRESET, texts[i]);
+		assert_int_equal(vaccel_noop(session), -ECONNRESET);
+		vaccel_context_free(context);
+	}
+}
+
+static void huge_info(struct backend *b, const struct wire_request *request, struct wire_response *response)
+{
+	if (request->type == VIRTIO_ACCEL_T_QUERY)
+		response->value = UINT64_MAX;
+}
+
+static void test_info(void **state)
+{
+	struct vaccel_info info = { .size = sizeof(info) };
+	struct vaccel_context *context;
+
+	start(&context);
+	backend.answer = huge_info;
+	assert_error(vaccel_context_info(context, &info), -EPROTO, "malformed");
+	backend.answer = NULL;
+	/* No bytes at all. */
+	assert_error(vaccel_context_info(context, &info), -EPROTO, "malformed");
+	vaccel_context_free(context);
+}
+
+/* Fewer regions than wanted, told one table at a time; the rings take one of them. */
+static void test_memory_table(void **state)
+{
+	struct vaccel_context *context;
+	struct vaccel_session *session;
+	struct vaccel_buffer *buffers[9];
+	size_t n;
+	int r = 0;
+
+	backend.protocol_features &= ~VHOST_BIT(VHOST_PF_CONFIGURE_MEM_SLOTS);
+	session = start(&context);
+	/* Each is more than half a region. */
+	for (n = 0; n < 9 && (r = vaccel_buffer_alloc(session, 15 << 20, &buffers[n])) == 0; n++)
+		;
+	assert_int_equal(n, 7);
+	assert_error(r, -ENOMEM, "8 regions");
+	/* What is left still serves, and what is freed can be had again. */
+	assert_ok(vaccel_noop(session));
+	assert_ok(vaccel_buffer_free(buffers[3]));
+	assert_ok(vaccel_buffer_alloc(session, 15 << 20, &buffers[3]));
+	vaccel_context_free(context);
+}
+
+static void test_regions_come_back(void **state)
+{
+	struct vaccel_context *context;
+	struct vaccel_session *session;
+	struct vaccel_buffer *buffer;
+
+	backend.max_slots = 4;
+	session = start(&context);
+	/* Many times what fits at once. */
+	for (size_t i = 0; i < 20; i++) {
+		assert_ok(vaccel_buffer_alloc(session, (40 + i) << 20, &buffer));
+		assert_ok(vaccel_buffer_free(buffer));
+	}
+	assert_error(vaccel_buffer_alloc(session, 65 << 20, &buffer), -E2BIG, "buffer");
+	vaccel_context_free(context);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name_) cmocka_unit_test_setup_teardown(name_, setup, teardown)
+		TEST(test_good),
+		TEST(test_direct_descriptors),
+		TEST(test_handshake),
+		TEST(test_no_config),
+		TEST(test_malformed_answer),
+		TEST(test_text),
+		TEST(test_broken_ring),
+		TEST(test_info),
+		TEST(test_memory_table),
+		TEST(test_regions_come_back),
+	};
+
+	return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
