@@ -2,11 +2,12 @@
 /*
  * The open file: owner of sessions, buffers and requests.
  *
- * References: the open file itself, and each request. close(2) never waits: it drops completions
- * that nobody will reap and its own reference. Requests still in flight go on, detached, and
- * release themselves. When the last one has, the file is torn down by a worker: it closes the
+ * References: the open file itself, and each request. close(2) drops completions that nobody will
+ * reap and its own reference. Requests still in flight go on, detached, and release themselves; it
+ * does not wait for them. When the last one has, the file is torn down by a worker: it closes the
  * sessions at the device (the buffers go with them) and then frees the file. The requests that
- * this takes are references again, hence accel_file.torn.
+ * this takes are references again, hence accel_file.torn. If nothing is in flight, close(2) waits a
+ * little for that, so that whoever comes next finds the sessions free.
  *
  * Asynchronous requests are on in_flight until they complete, then on done until they are reaped,
  * and counted in n_async all the while. Their pages stay pinned until they are reaped, so that
@@ -17,6 +18,9 @@
 #include <linux/uaccess.h>
 
 #include "internal.h"
+
+/* A device that closes no session within this time does not hold up close(2). */
+#define ACCEL_CLOSE_WAIT HZ
 
 static void accel_file_free(struct accel_file *file)
 {
@@ -31,6 +35,7 @@ static void accel_file_free(struct accel_file *file)
 	spin_lock_irq(&dev->lock);
 	list_del(&file->node);
 	spin_unlock_irq(&dev->lock);
+	wake_up_all(&dev->torn);
 	kfree(file);
 	accel_device_put(dev);
 }
@@ -98,6 +103,7 @@ static int accel_open(struct inode *inode, struct file *filp)
 	INIT_WORK(&file->teardown, accel_file_teardown);
 	kref_get(&dev->ref);
 	file->dev = dev;
+	file->id = atomic64_inc_return(&dev->last_id);
 	spin_lock_irq(&dev->lock);
 	list_add_tail(&file->node, &dev->files);
 	spin_unlock_irq(&dev->lock);
@@ -105,21 +111,42 @@ static int accel_open(struct inode *inode, struct file *filp)
 	return nonseekable_open(inode, filp);
 }
 
+static bool accel_file_exists(struct accel_device *dev, u64 id)
+{
+	struct accel_file *file;
+	bool exists = false;
+
+	spin_lock_irq(&dev->lock);
+	list_for_each_entry(file, &dev->files, node)
+		exists |= file->id == id;
+	spin_unlock_irq(&dev->lock);
+	return exists;
+}
+
 static int accel_release(struct inode *inode, struct file *filp)
 {
 	struct accel_file *file = filp->private_data;
+	struct accel_device *dev = file->dev;
 	struct accel_request *req, *next;
+	u64 id = file->id;
 	LIST_HEAD(done);
+	bool idle;
 
 	spin_lock_irq(&file->lock);
 	file->closed = true;
+	idle = list_empty(&file->in_flight);
 	list_splice_init(&file->done, &done);
 	spin_unlock_irq(&file->lock);
 	list_for_each_entry_safe(req, next, &done, file_node) {
 		list_del_init(&req->file_node);
 		accel_request_put(req);
 	}
+	kref_get(&dev->ref);
 	accel_file_put(file);
+	if (idle)
+		wait_event_killable_timeout(dev->torn, !accel_file_exists(dev, id),
+					    ACCEL_CLOSE_WAIT);
+	accel_device_put(dev);
 	return 0;
 }
 

@@ -84,9 +84,10 @@ struct accel_device {
 	u32 max_message;	     /* device-readable bytes of one request */
 	struct accel_queue *queues;  /* [info.num_queues] */
 
-	atomic64_t last_id;
+	atomic64_t last_id; /* of requests and files */
 	atomic_t n_in_flight;
 	wait_queue_head_t drained; /* n_in_flight became 0 */
+	wait_queue_head_t torn;	   /* a file left the list */
 	atomic_long_t n_pages;	   /* pinned, or in registered buffers */
 
 	spinlock_t lock;	  /* the two lists, accel_buffer.registered and .mapped */
@@ -219,6 +220,7 @@ struct accel_file {
 	struct kref ref;
 	struct accel_device *dev; /* a reference */
 	struct list_head node;	  /* accel_device.files */
+	u64 id;
 
 	spinlock_t lock;	    /* states of handles, and down to done */
 	bool closed;		    /* no one will reap */

@@ -237,6 +237,7 @@ static struct accel_device *accel_device_new(struct virtio_device *vdev)
 		dev->dma_max = dma_max_mapping_size(dev->dma_dev) & PAGE_MASK;
 	}
 	init_waitqueue_head(&dev->drained);
+	init_waitqueue_head(&dev->torn);
 	spin_lock_init(&dev->lock);
 	INIT_LIST_HEAD(&dev->files);
 	INIT_LIST_HEAD(&dev->buffers);

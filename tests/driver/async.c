@@ -177,20 +177,37 @@ static void cancel(void)
 	run_noop(fd, s);
 }
 
+/*
+ * Of many slow requests those that cannot start in time never do. How many run at a time is the daemon's affair, so are
+ * those that run for longer.
+ */
 static void deadline(void)
 {
-	int fd = open_device();
-	struct vaccel_ioc_info i = get_info(fd);
+	int fd = open_device(), late = 0, i;
+	struct vaccel_ioc_info info = get_info(fd);
 	uint32_t s = open_session(fd);
-	struct product p;
+	struct product p[64];
 
-	if (!(i.features & 1 << VIRTIO_ACCEL_F_DEADLINE))
+	if (!(info.features & 1 << VIRTIO_ACCEL_F_DEADLINE))
 		skip("the device knows no deadlines");
-	product_init(&p, s, 1, 1);
-	product_delay(&p, 60000);
-	p.run.request.deadline_ms = 200;
-	CHECK(ioctl(fd, VACCEL_IOC_RUN, &p.run) == 0);
-	CHECK(p.run.completion.error == -ETIMEDOUT);
+	for (i = 0; i < 64; i++) {
+		product_init(&p[i], s, 1, i);
+		product_delay(&p[i], 300);
+		p[i].run.request.deadline_ms = 200;
+		CHECK(ioctl(fd, VACCEL_IOC_SUBMIT, &p[i].run.request) == 0);
+	}
+	for (i = 0; i < 64; i++) {
+		struct vaccel_ioc_completion c = reap_one(fd);
+		struct product *done = (struct product *)(uintptr_t)c.user_data;
+
+		if (c.error != 0 && c.error != -ETIMEDOUT)
+			fail(__FILE__, __LINE__, "%s: %s", error_name(-c.error), c.detail);
+		CHECK((c.status == VIRTIO_ACCEL_S_DEADLINE) == (c.error == -ETIMEDOUT));
+		CHECK(c.error ? done->c == -1 : done->c == done->b);
+		late += c.error != 0;
+	}
+	if (!late)
+		skip("the device ran all 64 requests at once");
 	run_noop(fd, s);
 }
 
