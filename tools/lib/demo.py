@@ -328,9 +328,9 @@ def main():
     finally:
         shutil.rmtree(work, ignore_errors=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    stored = options.out / "sgemm.json"
+    stored = options.out / "demo.json"
     stored.write_text(json.dumps(combined, indent=2) + "\n")
-    plots = [options.out / f"sgemm.{kind}" for kind in ("png", "svg")]
+    plots = [options.out / f"demo.{kind}" for kind in ("png", "svg")]
     for plot in plots:
         run([options.vaccel, "bench", "--from", stored, "--plot", plot], "draw")
     if options.json:
