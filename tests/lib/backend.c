@@ -22,6 +22,7 @@ static pthread_t thread;
 void backend_init(struct backend *b, const char *path)
 {
 	memset(b, 0, sizeof(*b));
+	pthread_mutex_init(&b->lock, NULL);
 	b->features = VHOST_BIT(VHOST_F_VERSION_1) | VHOST_BIT(VHOST_F_PROTOCOL_FEATURES) |
 		      VHOST_BIT(VHOST_F_INDIRECT_DESC) | 7;
 	b->protocol_features = VHOST_BIT(VHOST_PF_REPLY_ACK) | VHOST_BIT(VHOST_PF_CONFIG) |
@@ -248,15 +249,10 @@ static bool run_queue(struct backend *b, struct backend_queue *q)
 	return true;
 }
 
-static bool serve(struct backend *b)
+static bool deal(struct backend *b, const struct pollfd *fds)
 {
-	struct pollfd fds[1 + BACKEND_QUEUES] = { { .fd = b->fd, .events = POLLIN } };
 	eventfd_t count;
 
-	for (int i = 0; i < BACKEND_QUEUES; i++)
-		fds[1 + i] = (struct pollfd){ .fd = b->queues[i].enabled ? b->queues[i].kick : -1, .events = POLLIN };
-	if (poll(fds, ARRAY_SIZE(fds), -1) < 0)
-		return errno == EINTR;
 	if (fds[0].revents && !one_message(b))
 		return false;
 	for (int i = 0; i < BACKEND_QUEUES; i++) {
@@ -267,6 +263,21 @@ static bool serve(struct backend *b)
 			return false;
 	}
 	return true;
+}
+
+static bool serve(struct backend *b)
+{
+	struct pollfd fds[1 + BACKEND_QUEUES] = { { .fd = b->fd, .events = POLLIN } };
+	bool going_on;
+
+	for (int i = 0; i < BACKEND_QUEUES; i++)
+		fds[1 + i] = (struct pollfd){ .fd = b->queues[i].enabled ? b->queues[i].kick : -1, .events = POLLIN };
+	if (poll(fds, ARRAY_SIZE(fds), -1) < 0)
+		return errno == EINTR;
+	pthread_mutex_lock(&b->lock);
+	going_on = deal(b, fds);
+	pthread_mutex_unlock(&b->lock);
+	return going_on;
 }
 
 static void *main_loop(void *opaque)
@@ -307,4 +318,5 @@ void backend_stop(struct backend *b)
 	pthread_join(thread, NULL);
 	close(b->listener);
 	unlink(b->path);
+	pthread_mutex_destroy(&b->lock);
 }

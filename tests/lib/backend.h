@@ -6,6 +6,7 @@
 #ifndef TESTS_LIB_BACKEND_H
 #define TESTS_LIB_BACKEND_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,7 +25,8 @@ struct backend_queue {
 };
 
 struct backend {
-	/* How it behaves. */
+	pthread_mutex_t lock; /* held while it deals with messages and requests */
+	/* How it behaves: changed with BACKEND_SET() once it runs. */
 	uint64_t features;
 	uint64_t protocol_features;
 	uint32_t max_slots;
@@ -54,6 +56,13 @@ struct backend {
 	struct backend_queue queues[BACKEND_QUEUES];
 	uint64_t next_value;
 };
+
+#define BACKEND_SET(backend_, member_, value_)           \
+	do {                                             \
+		pthread_mutex_lock(&(backend_)->lock);   \
+		(backend_)->member_ = (value_);          \
+		pthread_mutex_unlock(&(backend_)->lock); \
+	} while (0)
 
 /* A good one; *backend can be changed until backend_start(). */
 void backend_init(struct backend *backend, const char *path);

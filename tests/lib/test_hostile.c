@@ -38,6 +38,16 @@ static int teardown(void **state)
 	return 0;
 }
 
+static uint32_t seen(const uint32_t *count)
+{
+	uint32_t n;
+
+	pthread_mutex_lock(&backend.lock);
+	n = *count;
+	pthread_mutex_unlock(&backend.lock);
+	return n;
+}
+
 static int try(struct vaccel_context **ret)
 {
 	const struct vaccel_context_options options = { .size = sizeof(options), .transport = url };
@@ -89,17 +99,18 @@ static void test_handshake(void **state)
 
 	backend_start(&backend);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		backend.refuse = cases[i].refuse ? cases[i].message : 0;
-		backend.hang_up_on = cases[i].refuse ? 0 : cases[i].message;
+		BACKEND_SET(&backend, refuse, cases[i].refuse ? cases[i].message : 0);
+		BACKEND_SET(&backend, hang_up_on, cases[i].refuse ? 0 : cases[i].message);
 		assert_error(try(&context), cases[i].error, url);
 	}
-	backend.refuse = backend.hang_up_on = 0;
-	backend.config.version_major = 2;
+	BACKEND_SET(&backend, refuse, 0);
+	BACKEND_SET(&backend, hang_up_on, 0);
+	BACKEND_SET(&backend, config.version_major, 2);
 	assert_error(try(&context), -EPROTONOSUPPORT, "version 2.0");
-	backend.config.version_major = 1;
-	backend.config.num_queues = 0;
+	BACKEND_SET(&backend, config.version_major, 1);
+	BACKEND_SET(&backend, config.num_queues, 0);
 	assert_error(try(&context), -EPROTO, "no queues");
-	backend.features &= ~VHOST_BIT(VHOST_F_VERSION_1);
+	BACKEND_SET(&backend, features, VHOST_BIT(VHOST_F_PROTOCOL_FEATURES));
 	assert_error(try(&context), -EPROTO, "VERSION_1");
 	assert_null(context);
 }
@@ -136,12 +147,12 @@ static void test_malformed_answer(void **state)
 	struct vaccel_session *session;
 
 	session = start(&context);
-	backend.answer = wrong_id;
+	BACKEND_SET(&backend, answer, wrong_id);
 	assert_error(vaccel_noop(session), -EPROTO, "to request");
-	backend.answer = short_answer;
+	BACKEND_SET(&backend, answer, short_answer);
 	assert_error(vaccel_noop(session), -EPROTO, "malformed");
 	/* The connection is none the worse. */
-	backend.answer = NULL;
+	BACKEND_SET(&backend, answer, NULL);
 	assert_ok(vaccel_noop(session));
 	vaccel_context_free(context);
 }
@@ -164,11 +175,11 @@ static void test_text(void **state)
 	struct vaccel_session *session;
 
 	session = start(&context);
-	backend.answer = bad_text;
+	BACKEND_SET(&backend, answer, bad_text);
 	assert_int_equal(vaccel_noop(session), -EIO);
 	assert_string_equal(vaccel_error(), "?[2Jno?way");
 	assert_error(vaccel_run(session, &call), -EIO, "EIO");
-	backend.answer = NULL;
+	BACKEND_SET(&backend, answer, NULL);
 	vaccel_context_free(context);
 }
 
@@ -210,11 +221,11 @@ static void test_broken_ring(void **state)
 		struct vaccel_context *context;
 		struct vaccel_session *session;
 
-		backend.answer = NULL;
+		BACKEND_SET(&backend, answer, NULL);
 		assert_ok(try(&context));
 		assert_ok(vaccel_session_open(context, &session));
 		assert_ok(vaccel_noop(session));
-		backend.answer = answers[i];
+		BACKEND_SET(&backend, answer, answers[i]);
 		assert_error(vaccel_noop(session), -ECONNRESET, texts[i]);
 		assert_int_equal(vaccel_noop(session), -ECONNRESET);
 		vaccel_context_free(context);
@@ -233,9 +244,9 @@ static void test_info(void **state)
 	struct vaccel_context *context;
 
 	start(&context);
-	backend.answer = huge_info;
+	BACKEND_SET(&backend, answer, huge_info);
 	assert_error(vaccel_context_info(context, &info), -EPROTO, "malformed");
-	backend.answer = NULL;
+	BACKEND_SET(&backend, answer, NULL);
 	/* No bytes at all. */
 	assert_error(vaccel_context_info(context, &info), -EPROTO, "malformed");
 	vaccel_context_free(context);
@@ -257,6 +268,7 @@ static void test_memory_table(void **state)
 		;
 	assert_int_equal(n, 7);
 	assert_error(r, -ENOMEM, "8 regions");
+	assert_in_range(seen(&backend.n_tables), 8, 20);
 	/* What is left still serves, and what is freed can be had again. */
 	assert_ok(vaccel_noop(session));
 	assert_ok(vaccel_buffer_free(buffers[3]));
@@ -281,6 +293,71 @@ static void test_regions_come_back(void **state)
 	vaccel_context_free(context);
 }
 
+/* What is wrong with a call is found here. */
+static void test_bad_call_stays(void **state)
+{
+	struct vaccel_call call = { .size = sizeof(call), .op = 99 };
+	struct vaccel_context *context;
+	struct vaccel_session *session;
+	float one = 1;
+
+	session = start(&context);
+	assert_ok(vaccel_noop(session));
+	assert_error(vaccel_run(session, &call), -EOPNOTSUPP, "99");
+	assert_error(vaccel_sgemm(session, VACCEL_ROW_MAJOR, VACCEL_NO_TRANS, VACCEL_NO_TRANS, 1, 2, 1, 1, &one, 1,
+				  &one, 1, 0, &one, 2),
+		     -EINVAL, "ldb");
+	assert_int_equal(seen(&backend.n_ops), 1);
+	vaccel_context_free(context);
+}
+
+/* One region for all requests: the next waits until the one before has left it, or fails if that will never be. */
+static void test_room(void **state)
+{
+	enum { N = 10 };
+	const size_t len = 9 << 20;
+	float *memory = calloc(1, len), b = 1, c;
+	const struct vaccel_gemm gemm = { .order = VACCEL_ROW_MAJOR,
+					  .transa = VACCEL_NO_TRANS,
+					  .transb = VACCEL_NO_TRANS,
+					  .m = 1,
+					  .n = 1,
+					  .k = 1,
+					  .lda = 1,
+					  .ldb = 1,
+					  .ldc = 1,
+					  .alpha = 1 };
+	struct vaccel_arg args[] = { { memory, len, VACCEL_IN, 0 },
+				     { &b, sizeof(b), VACCEL_IN, 0 },
+				     { &c, sizeof(c), VACCEL_OUT, 0 } };
+	const struct vaccel_call call = { .size = sizeof(call),
+					  .op = VACCEL_OP_SGEMM,
+					  .params = &gemm,
+					  .params_len = sizeof(gemm),
+					  .args = args,
+					  .n_args = 3 };
+	struct vaccel_request *requests[N];
+	struct vaccel_context *context;
+	struct vaccel_session *session;
+	struct vaccel_buffer *buffer;
+
+	backend.max_slots = 2;
+	session = start(&context);
+	for (int i = 0; i < N; i++)
+		assert_ok(vaccel_submit(session, &call, &requests[i]));
+	for (int i = 0; i < N; i++) {
+		assert_ok(vaccel_request_wait(requests[i], -1));
+		vaccel_request_free(requests[i]);
+	}
+	assert_ok(vaccel_buffer_alloc(session, len, &buffer));
+	assert_error(vaccel_run(session, &call), -ENOMEM, "2 regions");
+	assert_ok(vaccel_noop(session));
+	assert_ok(vaccel_buffer_free(buffer));
+	assert_ok(vaccel_run(session, &call));
+	vaccel_context_free(context);
+	free(memory);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -295,6 +372,8 @@ int main(void)
 		TEST(test_info),
 		TEST(test_memory_table),
 		TEST(test_regions_come_back),
+		TEST(test_bad_call_stays),
+		TEST(test_room),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
