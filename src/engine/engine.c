@@ -33,12 +33,30 @@ static void note_failure(struct engine *engine, const char *plugin, const struct
 		engine->n_failures++;
 }
 
+static bool is_ordered(const struct config *config, const char *plugin)
+{
+	for (size_t i = 0; i < config->n_orders; i++)
+		for (size_t j = 0; j < config->orders[i].n_plugins; j++)
+			if (!strcmp(config->orders[i].plugins[j], plugin))
+				return true;
+	return false;
+}
+
 static void load_plugin(struct engine *engine, const struct config_plugin *section)
 {
 	struct plugin *plugin = NULL;
 	struct error error = { 0 };
-	int r = plugin_open(section->path ? section->path : section->name, &plugin, &error);
+	int r;
 
+	if (!is_ordered(engine->config, section->name)) {
+		/* One of an order that another has replaced, or a section that its author expects something of. */
+		if (section->n_keys || section->path) {
+			error_set(&error, -ENOENT, "plugin %s: is configured, but no [order] names it", section->name);
+			note_failure(engine, section->name, &error);
+		}
+		return;
+	}
+	r = plugin_open(section->path ? section->path : section->name, &plugin, &error);
 	if (r == 0 && strcmp(plugin->decl.name, section->name))
 		r = error_set(&error, -EINVAL, "plugin %s: %s calls itself %s", section->name, plugin->path,
 			      plugin->decl.name);

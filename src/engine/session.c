@@ -166,6 +166,13 @@ void engine_owner_gone(struct engine *engine, uint32_t owner)
 	uint64_t id;
 	bool more;
 
+	/* All first: what waits in one session must not start while another one is being closed. */
+	pthread_mutex_lock(&engine->lock);
+	while (state_session_next(engine->state, owner, &cursor, &id))
+		if (engine->sessions[row_of(id)])
+			schedule_cancel_waiting(engine, engine->sessions[row_of(id)], "its connection is gone");
+	pthread_mutex_unlock(&engine->lock);
+	cursor = 0;
 	do {
 		pthread_mutex_lock(&engine->lock);
 		more = state_session_next(engine->state, owner, &cursor, &id);
