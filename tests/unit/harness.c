@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See harness.h. */
+#include "test.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "harness.h"
+#include "util/util.h"
+
+static struct gate *current_gate;
+
+void await(sem_t *sem)
+{
+	while (sem_wait(sem) < 0)
+		assert_int_equal(errno, EINTR);
+}
+
+void harness_start(struct harness *h, struct state *state, const char *const settings[])
+{
+	struct error error = { 0 };
+
+	*h = (struct harness){ 0 };
+	assert_int_equal(config_load("", &h->config, &error), 0);
+	for (size_t i = 0; settings && settings[i]; i++)
+		if (config_set(h->config, settings[i], &error) < 0)
+			fail_msg("%s", error.text);
+	if (engine_new(h->config, state, &h->engine, &error) < 0)
+		fail_msg("%s", error.text);
+}
+
+void harness_stop(struct harness *h)
+{
+	engine_free(h->engine);
+	config_free(h->config);
+}
+
+uint64_t harness_session(struct harness *h, uint32_t owner)
+{
+	uint64_t id = 0;
+
+	assert_int_equal(engine_session_open(h->engine, owner, 0, &id, NULL), 0);
+	return id;
+}
+
+struct probe *harness_probe(const char *name)
+{
+	struct probe *probe;
+	char path[512];
+	void *handle;
+
+	snprintf(path, sizeof(path), UNIT_PLUGIN_DIR "/vaccel-%s.so", name);
+	handle = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
+	assert_non_null(handle);
+	probe = dlsym(handle, PROBE_SYMBOL);
+	assert_non_null(probe);
+	dlclose(handle);
+	probe->run = NULL;
+	probe->open = NULL;
+	probe->gone = NULL;
+	probe->violations = probe->runs = probe->opens = probe->closes = 0;
+	return probe;
+}
+
+static void on_started(struct engine_request *engine)
+{
+	struct test_request *request = container_of(engine, struct test_request, engine);
+
+	atomic_fetch_add(&request->n_started, 1);
+}
+
+static void on_done(struct engine_request *engine)
+{
+	struct test_request *request = container_of(engine, struct test_request, engine);
+
+	request->done_in = pthread_self();
+	atomic_fetch_add(&request->n_done, 1);
+	sem_post(&request->done);
+}
+
+static void fill_sgemm(struct test_request *request)
+{
+	struct vaccel_gemm gemm = {
+		.order = VACCEL_ROW_MAJOR, .transa = VACCEL_NO_TRANS, .transb = VACCEL_NO_TRANS,
+		.m = 4, .n = 4, .k = 4, .lda = 4, .ldb = 4, .ldc = 4, .alpha = 1,
+	};
+	struct op_request *op = &request->engine.op;
+
+	for (int i = 0; i < 16; i++) {
+		request->a[i] = (float)i;
+		request->b[i] = i % 5 == 0 ? 2 : 0; /* twice the unit matrix */
+		request->c[i] = -1;
+	}
+	op->n_args = 3;
+	op->params_len = sizeof(gemm);
+	memcpy(op->params, &gemm, sizeof(gemm));
+	op->args[0] = (struct op_arg){ request->a, sizeof(request->a), 1 };
+	op->args[1] = (struct op_arg){ request->b, sizeof(request->b), 1 };
+	op->args[2] = (struct op_arg){ request->c, sizeof(request->c), 2 };
+}
+
+void request_init(struct harness *h, struct test_request *request, uint32_t op, uint32_t owner, uint64_t session)
+{
+	memset(request, 0, sizeof(*request));
+	sem_init(&request->done, 0, 0);
+	request->engine = (struct engine_request){
+		.op = { .op = op, .session = session },
+		.owner = owner,
+		.id = __atomic_add_fetch(&h->next_id, 1, __ATOMIC_RELAXED),
+		.started = on_started,
+		.done = on_done,
+	};
+	if (op != VACCEL_OP_NOOP)
+		fill_sgemm(request);
+}
+
+void request_submit(struct harness *h, struct test_request *request)
+{
+	engine_submit(h->engine, &request->engine, false);
+}
+
+int request_wait(struct test_request *request)
+{
+	await(&request->done);
+	assert_int_equal(request->n_done, 1);
+	assert_int_equal(request->engine.result, request->engine.error.code);
+	return request->engine.result;
+}
+
+int harness_run(struct harness *h, struct test_request *request, uint32_t op, uint64_t session)
+{
+	request_init(h, request, op, 1, session);
+	request_submit(h, request);
+	return request_wait(request);
+}
+
+void gate_init(struct gate *gate)
+{
+	*gate = (struct gate){ 0 };
+	sem_init(&gate->entered, 0, 0);
+	sem_init(&gate->leave, 0, 0);
+	current_gate = gate;
+}
+
+int gate_run(const struct vaccel_plugin_call *call)
+{
+	sem_post(&current_gate->entered);
+	await(&current_gate->leave);
+	return current_gate->result;
+}
