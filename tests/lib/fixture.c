@@ -6,11 +6,14 @@
 
 struct daemon fixture_daemon;
 char fixture_url[160];
-bool fixture_remote;
+bool fixture_remote, fixture_own;
+static const char *fixture_given; /* URL of a daemon that somebody else started */
 
 int fixture_start(void **state)
 {
-	if (fixture_remote) {
+	if (fixture_given) {
+		strcpy(fixture_url, fixture_given);
+	} else if (fixture_remote) {
 		int r = daemon_start(&fixture_daemon);
 
 		if (r < 0) {
@@ -63,12 +66,19 @@ int fixture_main(int argc, char **argv, int (*run)(void))
 	const char *daemon = getenv("VACCELD");
 	int r;
 
-	if (argc != 2 || (strcmp(argv[1], "local") && strcmp(argv[1], "shm"))) {
-		fprintf(stderr, "usage: %s local|shm\n", argv[0]);
+	if (argc == 2 && !strcmp(argv[1], "config")) {
+		fputs(FIXTURE_CONFIG, stdout);
+		return 0;
+	}
+	if (argc == 2 && strchr(argv[1], ':') && strlen(argv[1]) < sizeof(fixture_url))
+		fixture_given = argv[1];
+	if (argc != 2 || (!fixture_given && strcmp(argv[1], "local") && strcmp(argv[1], "shm"))) {
+		fprintf(stderr, "usage: %s local|shm|URL|config\n", argv[0]);
 		return 2;
 	}
-	fixture_remote = !strcmp(argv[1], "shm");
-	if (fixture_remote && (!daemon || access(daemon, X_OK) < 0)) {
+	fixture_remote = strncmp(argv[1], "local", 5);
+	fixture_own = fixture_remote && !fixture_given;
+	if (fixture_own && (!daemon || access(daemon, X_OK) < 0)) {
 		fprintf(stderr, "skipped: there is no daemon in this build\n");
 		return 77;
 	}

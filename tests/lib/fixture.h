@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the tests of the library share. Each program is given "local" or "shm" and runs the same tests over it; "shm"
- * starts a daemon of its own. The plugin is fault: right results, and errors and delays on demand (plugins/fault).
+ * starts a daemon of its own. Given a URL it uses that: in a guest, say, whose daemon runs outside with the configuration
+ * that "config" prints. The plugin is fault: right results, and errors and delays on demand (plugins/fault).
  */
 #ifndef TESTS_LIB_FIXTURE_H
 #define TESTS_LIB_FIXTURE_H
@@ -30,7 +31,8 @@
 
 extern struct daemon fixture_daemon;
 extern char fixture_url[160];
-extern bool fixture_remote; /* shm: another process serves */
+extern bool fixture_remote; /* another process serves */
+extern bool fixture_own;    /* it is a daemon of ours */
 
 /* cmocka group functions: the daemon, or only the configuration. */
 int fixture_start(void **state);

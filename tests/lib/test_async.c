@@ -376,7 +376,7 @@ static void test_daemon_gone(void **state)
 	struct product p, q;
 	int fd;
 
-	if (!fixture_remote)
+	if (!fixture_own)
 		skip();
 	context = fixture_context();
 	assert_ok(vaccel_session_open(context, &session));
