@@ -329,7 +329,7 @@ static const char *hardware(void)
 }
 
 static const struct vaccel_plugin_key keys[] = {
-	{ "rules", "when what happens: RULE, RULE...; see vaccel-fault(7); default: none. May be given several times" },
+	{ "rules", "when what happens: RULE, RULE...; see vaccel-fault(7); default: none" },
 	{ "alpha", "on: a caller may ask for a fault through alpha; off: it may not; default: on" },
 	{ "ready", "error (name or number) that starting the plugin fails with; default: none" },
 	{ "open", "error (name or number) that opening a session fails with; default: none" },

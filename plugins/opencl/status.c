@@ -6,7 +6,9 @@
 #include <clblast_c.h>
 #include "opencl.h"
 
-#define PLATFORM_NOT_FOUND (-1001) /* of the loader: CL_PLATFORM_NOT_FOUND_KHR */
+#ifndef CL_PLATFORM_NOT_FOUND_KHR /* of the loader */
+#define CL_PLATFORM_NOT_FOUND_KHR (-1001)
+#endif
 
 #define ROW(status_, error_)                  \
 	{                                     \
@@ -64,7 +66,7 @@ static const struct {
 	ROW(CL_INVALID_OPERATION, EIO),
 	ROW(CL_INVALID_BUFFER_SIZE, E2BIG),
 	ROW(CL_INVALID_GLOBAL_WORK_SIZE, E2BIG),
-	ROW(PLATFORM_NOT_FOUND, ENODEV),
+	ROW(CL_PLATFORM_NOT_FOUND_KHR, ENODEV),
 	ROW(CLBlastNotImplemented, EOPNOTSUPP),
 	ROW(CLBlastInvalidMatrixA, EINVAL),
 	ROW(CLBlastInvalidMatrixB, EINVAL),
