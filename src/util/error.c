@@ -22,7 +22,7 @@ int error_set(struct error *error, int code, const char *format, ...)
 int error_prefix(struct error *error, const char *format, ...)
 {
 	char text[ERROR_TEXT];
-	size_t used;
+	size_t used, left;
 	va_list ap;
 	int n;
 
@@ -37,8 +37,9 @@ int error_prefix(struct error *error, const char *format, ...)
 		return error->code;
 	memcpy(error->text + used, ": ", 2);
 	used += 2;
-	strncpy(error->text + used, text, sizeof(error->text) - used - 1);
-	error->text[sizeof(error->text) - 1] = '\0';
+	left = strnlen(text, sizeof(error->text) - used - 1);
+	memcpy(error->text + used, text, left);
+	error->text[used + left] = '\0';
 	return error->code;
 }
 
