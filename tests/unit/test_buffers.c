@@ -164,12 +164,17 @@ static void busy_buffers_stay(void **state)
 	static struct block block;
 	struct test_request running, waiting;
 	struct error error = { 0 };
+	struct probe *probe;
 	struct harness h;
 	struct gate gate;
 	uint64_t session, id;
 
 	gate_init(&gate);
-	start(&h, NULL)->run = gate_run;
+	harness_start(&h, NULL, (const char *const[]){ "order.default=probe-one", "limits.buffers=8", NULL });
+	probe = harness_probe("probe-one");
+	probe->run = gate_run;
+	probe->gone = gone;
+	n_gone = 0;
 	session = harness_session(&h, OWNER);
 	id = add(&h, session, &block);
 	init_in_buffer(&h, &running, session, id, 0);
