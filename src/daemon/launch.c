@@ -21,12 +21,12 @@
 #include "util/log.h"
 #include "util/util.h"
 
-#define MS		 UINT64_C(1000000)
-#define SHORT_LIFE_NS	 (2000 * MS) /* a worker that lived shorter counts as a failure */
-#define MAX_DELAY_NS	 (1000 * MS)
-#define FAILURES_TO_SAFE 3
-#define SAFE_NS		 (30000 * MS)
-#define SEND_TIMEOUT_S	 5 /* a worker that does not read commands for this long is stuck */
+#define MS		UINT64_C(1000000)
+#define SHORT_LIFE_NS	(2000 * MS) /* a worker that lived shorter counts as a failure */
+#define MAX_DELAY_NS	(1000 * MS)
+#define UNREADY_TO_SAFE 3
+#define SAFE_NS		(30000 * MS)
+#define SEND_TIMEOUT_S	5 /* a worker that does not read commands for this long is stuck */
 
 void launch_init(struct launch *launch)
 {
@@ -127,7 +127,7 @@ void launch_tick(struct supervisor *s)
 			start(s);
 	} else if (l->safe && l->ready && now_ns() >= l->retry_ns) {
 		l->want_safe = false;
-		l->failures = FAILURES_TO_SAFE - 1; /* one attempt */
+		l->unready = UNREADY_TO_SAFE - 1; /* one attempt */
 		launch_kill(s, "to try the plugins again");
 	}
 }
@@ -185,16 +185,17 @@ static void say_end(const struct launch *l, int status)
 static void plan_next(struct launch *l, bool expected)
 {
 	uint64_t now = now_ns();
+	bool lived = l->ready && now - l->started_ns >= SHORT_LIFE_NS;
 
-	if (expected || (l->ready && now - l->started_ns >= SHORT_LIFE_NS))
-		l->failures = l->ready || expected ? 0 : l->failures;
-	else
-		l->failures++;
-	if (!l->ready && !expected && l->failures >= FAILURES_TO_SAFE && !l->want_safe) {
-		log_error("worker: died %u times before it was ready; one without plugins takes over", l->failures);
+	if (l->ready)
+		l->unready = 0;
+	else if (!expected)
+		l->unready++;
+	l->failures = expected || lived ? 0 : l->failures + 1;
+	if (l->unready >= UNREADY_TO_SAFE && !l->want_safe) {
+		log_error("worker: died %u times before it was ready; one without plugins takes over", l->unready);
 		l->want_safe = true;
-		l->next_ns = now;
-		return;
+		l->failures = 0;
 	}
 	/* The first two in a row at once, then 20, 40, ... ms. */
 	l->next_ns = l->failures < 3 ? now : now + MIN((10 * MS) << MIN(l->failures - 2, 8u), MAX_DELAY_NS);

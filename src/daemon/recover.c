@@ -6,7 +6,7 @@
  *   ended by its time limit                        -> DEADLINE
  *   ring is to stop                                -> INTERRUPTED if begun, else CANCELED; or left in the journal
  *   ran in two workers that died by themselves     -> IO
- *   begun, and may not run twice (op table)        -> INTERRUPTED
+ *   begun, and may not run twice (op table)        -> INTERRUPTED (request_run(): it takes resolved arguments to tell)
  *   anything else                                  -> runs (again)
  *
  * Requests that had begun run again one at a time, in the whole worker: if it dies once more it is clear of which.
@@ -16,7 +16,6 @@
 #include <string.h>
 
 #include "daemon/worker.h"
-#include "op/table.h"
 #include "util/log.h"
 
 /* Settles the books for one entry; returns whether a plugin had begun it. */
@@ -35,26 +34,6 @@ static bool settle_entry(const struct wring *ring, struct ledger_entry *entry, u
 		entry->blame++;
 	entry->running = 0;
 	return entry->started;
-}
-
-static bool may_run_again(struct request *request)
-{
-	const struct op_desc *op = op_by_id(request->wire.op);
-	struct op_request *r = &request->engine.op;
-
-	if (request->wire.type != VIRTIO_ACCEL_T_OP)
-		return true;
-	if (!op || op->params_len != request->wire.params_len)
-		return true; /* it will be refused */
-	r->op = request->wire.op;
-	r->params_len = request->wire.params_len;
-	r->n_args = request->wire.n_args;
-	if (r->params_len)
-		op_params_decode(op, r->params, request->wire.params);
-	for (uint32_t i = 0; i < r->n_args; i++)
-		r->args[i] = (struct op_arg){ .len = request->wire.args[i].len, .dir = request->wire.args[i].dir };
-	/* One that the check refuses has done nothing and will be refused again. */
-	return op_check(r, NULL) < 0 || (op->replayable && op->replayable(r));
 }
 
 /* The verdict without running it; 0: run it. */
@@ -106,6 +85,7 @@ static void recover_one(struct wring *ring, const struct inflight_entry *entry)
 	}
 	request->counter = entry->counter;
 	request->recovered = true;
+	request->begun = begun;
 	pthread_mutex_lock(&ring->lock);
 	ring->active++;
 	pthread_mutex_unlock(&ring->lock);
@@ -113,11 +93,10 @@ static void recover_one(struct wring *ring, const struct inflight_entry *entry)
 	r = request_decode(request, &chain, &error);
 	if (r == 0)
 		r = judge(ring, book, begun, &error);
-	if (r == 0 && begun && !may_run_again(request))
-		r = error_set(&error, -EOWNERDEAD,
-			      "interrupted: the host's worker died in it, and it may not run twice");
 	log_info("connection %u: request %" PRIu64 " of the worker before: %s", conn->id, request->wire.id,
-		 r < 0 ? error.text : "runs again");
+		 r < 0	 ? error.text
+		 : begun ? "may run again"
+			 : "runs");
 	if (r < 0) {
 		request_answer(request, r, 0, &error);
 		return;

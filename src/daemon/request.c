@@ -30,6 +30,7 @@ int request_begin(struct wring *ring, const struct vq_chain *chain, struct reque
 	request->head = chain->head;
 	request->message = NULL;
 	request->recovered = false;
+	request->begun = false;
 	request->awaited = false;
 	request->n_bounces = 0;
 	request->n_response = 0;
@@ -233,38 +234,49 @@ static int gather(struct request *request, uint32_t index, void **ret_data, stru
 	return r;
 }
 
-static int resolve_args(struct request *request, struct error *error)
+/* Stands for the address of an argument that will be gathered. */
+static _Alignas(BOUNCE_ALIGN) char scattered[1];
+
+/* Finds all arguments; *ret_scattered: the set of those that are not in one piece. */
+static int find_args(struct request *request, uint32_t *ret_scattered, struct error *error)
 {
 	struct op_request *op = &request->engine.op;
-	bool checked = false;
 
 	op->n_args = request->wire.n_args;
-	for (uint32_t i = 0; i < op->n_args; i++) {
-		const struct wire_arg *arg = &request->wire.args[i];
-
-		op->args[i] = (struct op_arg){
-			.len = arg->len, .dir = arg->dir, .buffer = arg->buffer, .offset = arg->offset
-		};
-	}
+	*ret_scattered = 0;
 	for (uint32_t i = 0; i < op->n_args; i++) {
 		const struct wire_arg *arg = &request->wire.args[i];
 		int r;
 
+		op->args[i] = (struct op_arg){
+			.len = arg->len, .dir = arg->dir, .buffer = arg->buffer, .offset = arg->offset
+		};
 		if (arg->kind != VIRTIO_ACCEL_ARG_EXTENTS || arg->len == 0)
 			continue;
 		r = find_in_place(request, arg, &op->args[i].data, error);
-		if (r == 0 && !op->args[i].data) {
-			/* Nothing large is copied for a request that the engine would refuse. */
-			if (!checked)
-				r = op_check(op, error);
-			checked = true;
-			if (r == 0)
-				r = gather(request, i, &op->args[i].data, error);
-		}
 		if (r < 0)
 			return r;
+		if (op->args[i].data)
+			continue;
+		op->args[i].data = scattered;
+		*ret_scattered |= 1u << i;
 	}
 	return 0;
+}
+
+static int resolve_args(struct request *request, struct error *error)
+{
+	struct op_request *op = &request->engine.op;
+	uint32_t set;
+	int r = find_args(request, &set, error);
+
+	/* Nothing large is copied for a request that the engine would refuse. */
+	if (r == 0 && set)
+		r = op_check(op, error);
+	for (uint32_t i = 0; r == 0 && i < op->n_args; i++)
+		if (set & (1u << i))
+			r = gather(request, i, &op->args[i].data, error);
+	return r;
 }
 
 static void fill_op(struct request *request)
@@ -318,6 +330,14 @@ static void done(struct engine_request *engine)
 	request_answer(request, engine->result, 0, &engine->error);
 }
 
+/* An op that the worker before died in. One that the check refuses has done nothing and will be refused again. */
+static bool may_run_again(const struct op_request *op)
+{
+	const struct op_desc *desc = op_by_id(op->op);
+
+	return !desc || op_check(op, NULL) < 0 || (desc->replayable && desc->replayable(op));
+}
+
 void request_run(struct request *request)
 {
 	struct wconn *conn = request->ring->conn;
@@ -332,6 +352,9 @@ void request_run(struct request *request)
 	pthread_rwlock_rdlock(&conn->memory_lock);
 	r = resolve_args(request, &error);
 	pthread_rwlock_unlock(&conn->memory_lock);
+	if (r == 0 && request->begun && !may_run_again(&request->engine.op))
+		r = error_set(&error, -EOWNERDEAD,
+			      "interrupted: the host's worker died in it, and it may not run twice");
 	if (r < 0) {
 		request_answer(request, r, 0, &error);
 		return;

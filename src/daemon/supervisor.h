@@ -72,7 +72,8 @@ struct launch {
 	bool want_safe; /* the next one does */
 	bool ever_ready;
 	unsigned int n_started;
-	unsigned int failures; /* in a row */
+	unsigned int failures; /* short lives in a row */
+	unsigned int unready;  /* lives in a row that ended before the worker was ready */
 	uint64_t started_ns;
 	uint64_t next_ns;  /* not before this, if there is none */
 	uint64_t retry_ns; /* safe: when to try again with plugins */

@@ -64,6 +64,7 @@ struct request {
 	struct request *next; /* in the helper's queue */
 	uint16_t head;
 	bool recovered; /* a worker before had taken it */
+	bool begun;	/* and a plugin had begun it */
 	bool awaited;	/* the ring's thread waits for its end */
 	uint64_t counter;
 	struct iovec response[RESPONSE_PIECES];
