@@ -193,6 +193,17 @@ static double now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* Short, for it travels to guests in a field of 64 bytes; PoCL's own name for itself would fill half of that. */
+static void describe(const struct ocl *ocl)
+{
+	const char *platform = ocl->device.platform_name;
+
+	if (!strcmp(platform, "Portable Computing Language"))
+		platform = "PoCL";
+	snprintf(state.hardware, sizeof(state.hardware), "%s (%s, %s%s)", ocl->device.name, platform,
+		 ocl->prebuilt_only ? "pre-built" : "CLBlast", ocl->in_place ? "" : ", copying");
+}
+
 static int start(struct ocl *ocl, struct vaccel_plugin_report *report)
 {
 	const struct ocl_choice choice = { .platform = state.platform, .device = state.device, .type = state.type };
@@ -214,8 +225,7 @@ static int start(struct ocl *ocl, struct vaccel_plugin_report *report)
 	r = state.binary ? ocl_prebuilt_load(ocl->context, &ocl->device, state.binary, ocl->prebuilt, report) : 0;
 	if (r < 0)
 		return r;
-	snprintf(state.hardware, sizeof(state.hardware), "%s (%s%s%s)", ocl->device.name, ocl->device.platform_name,
-		 ocl->prebuilt_only ? ", pre-built kernels" : ", CLBlast", ocl->in_place ? "" : ", copied memory");
+	describe(ocl);
 	r = ocl->prebuilt_only ? 0 : ocl_tune(&ocl->device, report);
 	return r < 0 ? r : ocl_warm_up(ocl, report);
 }
