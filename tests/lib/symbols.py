@@ -65,7 +65,10 @@ def main():
         text = page.read_text().replace(r"\-", "-")
         texts += text
         synopses += re.search(r"^\.Sh SYNOPSIS$(.*?)^\.Sh", text, re.M | re.S).group(1)
+    links = (source / "src/lib/meson.build").read_text()
     for name in sorted(symbols):
+        if f"'{name}'" not in links:
+            problems.append(f"man pages: {name}(3) does not lead to one")
         if not re.search(rf"^\.F[no] {name}\b", synopses, re.M):
             problems.append(f"man pages: {name}() has no synopsis")
         if not re.search(rf"^\.It Fn {name}$", texts, re.M):
