@@ -23,7 +23,7 @@
 
 #define MS		UINT64_C(1000000)
 #define SHORT_LIFE_NS	(2000 * MS) /* a worker that lived shorter counts as a failure */
-#define MAX_DELAY_NS	(1000 * MS)
+#define MAX_DELAY_NS	(500 * MS)
 #define UNREADY_TO_SAFE 3
 #define SAFE_NS		(30000 * MS)
 #define SEND_TIMEOUT_S	5 /* a worker that does not read commands for this long is stuck */

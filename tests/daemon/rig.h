@@ -26,7 +26,7 @@
 
 extern struct daemon rig_daemon;
 
-/* Starts the daemon with these lines in its configuration, and ends it. */
+/* Starts the daemon with these lines in its configuration, and ends it. Two threads: one may be held up. */
 void rig_start(const char *config);
 void rig_stop(void);
 /* The worker's process; waits until there is one other than `not`. */
