@@ -377,8 +377,8 @@ static int sleep_on_events(struct shm *shm, int64_t timeout_ns, struct error *er
 	if (fds[0].revents)
 		eventfd_read(shm->call, &count);
 	/* The limits that are used were read at connect time; a change concerns the next connection. */
-	if (fds[2].revents && frontend_backend_request(shm->frontend, &request, NULL) < 0)
-		fds[1].revents |= POLLRDHUP;
+	if (fds[2].revents)
+		frontend_backend_request(shm->frontend, &request, NULL);
 	return fds[1].revents ? error_set(error, -ECONNRESET, "request: the daemon went away") : 0;
 }
 

@@ -380,6 +380,11 @@ int frontend_backend_request(struct frontend *frontend, uint32_t *ret_request, s
 		if (sent < 0)
 			r = sent;
 	}
+	if (r < 0) {
+		/* The back-end has no use for it: nothing is lost by that. */
+		close(frontend->backend_fd);
+		frontend->backend_fd = -1;
+	}
 	pthread_mutex_unlock(&frontend->lock);
 	return r;
 }

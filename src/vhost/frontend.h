@@ -66,7 +66,10 @@ uint32_t frontend_max_regions(const struct frontend *frontend);
 int frontend_fd(const struct frontend *frontend);
 /* The back-end's channel to us, -1 without BACKEND_REQ: when readable, call frontend_backend_request(). */
 int frontend_backend_fd(const struct frontend *frontend);
-/* Deals with one message of it, without waiting. 1: *ret_request was dealt with; 0: there was none; or an error. */
+/*
+ * Deals with one message of it, without waiting. 1: *ret_request was dealt with; 0: there was none. An error, such as
+ * -EPIPE, closes the channel. One thread at a time.
+ */
 int frontend_backend_request(struct frontend *frontend, uint32_t *ret_request, struct error *error);
 
 /*

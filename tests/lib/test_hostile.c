@@ -83,6 +83,13 @@ static void test_direct_descriptors(void **state)
 	test_good(state);
 }
 
+/* The fake takes the channel to us and closes it. */
+static void test_channel_closed(void **state)
+{
+	backend.protocol_features |= VHOST_BIT(VHOST_PF_BACKEND_REQ);
+	test_good(state);
+}
+
 static void test_handshake(void **state)
 {
 	static const struct {
@@ -362,17 +369,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name_) cmocka_unit_test_setup_teardown(name_, setup, teardown)
-		TEST(test_good),
-		TEST(test_direct_descriptors),
-		TEST(test_handshake),
-		TEST(test_no_config),
-		TEST(test_malformed_answer),
-		TEST(test_text),
-		TEST(test_broken_ring),
-		TEST(test_info),
-		TEST(test_memory_table),
-		TEST(test_regions_come_back),
-		TEST(test_bad_call_stays),
+		TEST(test_good),	 TEST(test_direct_descriptors), TEST(test_channel_closed),
+		TEST(test_handshake),	 TEST(test_no_config),		TEST(test_malformed_answer),
+		TEST(test_text),	 TEST(test_broken_ring),	TEST(test_info),
+		TEST(test_memory_table), TEST(test_regions_come_back),	TEST(test_bad_call_stays),
 		TEST(test_room),
 	};
 
