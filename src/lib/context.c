@@ -64,7 +64,7 @@ static char *choose_url(const struct vaccel_context_options *options)
 	char room[64];
 
 	if (!url)
-		url = getenv("VACCEL_TRANSPORT");
+		url = secure_getenv("VACCEL_TRANSPORT");
 	if (!url || !*url)
 		url = find_url(room, sizeof(room));
 	return strdup(url);
