@@ -122,6 +122,18 @@ bool gemm_replayable(const struct op_request *request)
 	return gemm_of(request)->beta == 0 && !op_args_overlap(request);
 }
 
+/* C is written throughout when its lines have no gaps and its argument ends with it. */
+bool gemm_partial(const struct op_request *request)
+{
+	const struct op_arg *c = &request->args[2];
+	struct stored matrices[3];
+	uint64_t bytes;
+
+	gemm_shapes(gemm_of(request), matrices);
+	return (matrices[2].lines > 1 && matrices[2].ld != matrices[2].length) ||
+	       stored_bytes(&matrices[2], op_by_id(request->op)->args[2].align, &bytes) || bytes != c->len;
+}
+
 uint64_t gemm_cost(const struct op_request *request)
 {
 	const struct vaccel_gemm *gemm = gemm_of(request);

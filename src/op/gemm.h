@@ -7,6 +7,7 @@
 
 int gemm_check(const struct op_desc *op, const struct op_request *request, struct error *error);
 bool gemm_replayable(const struct op_request *request);
+bool gemm_partial(const struct op_request *request);
 uint64_t gemm_cost(const struct op_request *request);
 
 #endif

@@ -15,6 +15,11 @@ static bool always_replayable(const struct op_request *request)
 	return true;
 }
 
+static bool never_partial(const struct op_request *request)
+{
+	return false;
+}
+
 static uint64_t no_cost(const struct op_request *request)
 {
 	return 0;
@@ -47,7 +52,8 @@ static const struct op_arg_desc dgemm_args[] = {
 	{                                                                                                              \
 		.id = (id_), .name = (name_), .summary = (summary_), .params = gemm_params,                            \
 		.n_params = ARRAY_SIZE(gemm_params), .params_len = sizeof(struct vaccel_gemm), .args = (args_),        \
-		.n_args = ARRAY_SIZE(args_), .check = gemm_check, .replayable = gemm_replayable, .cost = gemm_cost,    \
+		.n_args = ARRAY_SIZE(args_), .check = gemm_check, .replayable = gemm_replayable,                       \
+		.partial = gemm_partial, .cost = gemm_cost,                                                            \
 	}
 
 static const struct op_desc table[] = {
@@ -56,6 +62,7 @@ static const struct op_desc table[] = {
 		.name = "noop",
 		.summary = "does nothing: what the way there and back costs",
 		.replayable = always_replayable,
+		.partial = never_partial,
 		.cost = no_cost,
 	},
 	GEMM_ROW(VACCEL_OP_SGEMM, "sgemm", "C := alpha * op(A) * op(B) + beta * C, single precision", sgemm_args),

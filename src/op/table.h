@@ -51,6 +51,11 @@ struct op_desc {
 	int (*check)(const struct op_desc *op, const struct op_request *request, struct error *error);
 	/* Whether running it twice gives what running it once gives: outputs disjoint from inputs, no state consumed. */
 	bool (*replayable)(const struct op_request *request);
+	/*
+	 * Whether bytes of an argument that is only written may be left as they were (gaps between rows, or nothing to
+	 * do): who moves such an argument through other memory moves it both ways.
+	 */
+	bool (*partial)(const struct op_request *request);
 	/* Rough work in operations, to tell small requests from large ones. */
 	uint64_t (*cost)(const struct op_request *request);
 };

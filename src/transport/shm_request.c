@@ -120,8 +120,8 @@ static uint64_t copied_bytes(const struct op_arg *arg)
 static void fill_args(const struct op_request *op, struct shm_request *sr, const struct layout *layout,
 		      struct wire_request *wire, struct wire_extent *extents)
 {
-	/* An operation that has nothing to do leaves its outputs as they are, so they must go there and back. */
-	bool idle = op_by_id(op->op)->cost(op) == 0;
+	/* What the operation leaves alone in its outputs must go there and back. */
+	bool partial = op_by_id(op->op)->partial(op);
 	size_t at = layout->payload;
 	uint32_t n = 0;
 
@@ -133,7 +133,7 @@ static void fill_args(const struct op_request *op, struct shm_request *sr, const
 			continue;
 		sr->copies[i] = (uint8_t *)sr->block.data + at;
 		extents[n++] = (struct wire_extent){ .addr = sr->block.addr + at, .len = arg->len };
-		if (arg->dir & VIRTIO_ACCEL_DIR_IN || idle)
+		if (arg->dir & VIRTIO_ACCEL_DIR_IN || partial)
 			memcpy(sr->copies[i], arg->data, arg->len);
 		at += round_up(arg->len);
 	}

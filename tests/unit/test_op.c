@@ -60,6 +60,7 @@ static void rows_are_consistent(void **state)
 		assert_true(*op->name && strlen(op->name) < 24);
 		assert_true(op->summary && *op->summary);
 		assert_non_null(op->replayable);
+		assert_non_null(op->partial);
 		assert_non_null(op->cost);
 		assert_ptr_equal(op_by_id(op->id), op);
 		assert_ptr_equal(op_by_name(op->name), op);
@@ -444,6 +445,39 @@ static void replay_needs_c_apart_in_buffers(void **state)
 	assert_true(replayable(&request));
 }
 
+/* ---- What is not written ---- */
+
+static bool partial(const struct op_request *request)
+{
+	return op_by_id(request->op)->partial(request);
+}
+
+static void gaps_make_c_partial(void **state)
+{
+	struct op_request request = good_request(VACCEL_OP_SGEMM), noop = { .op = VACCEL_OP_NOOP };
+	struct vaccel_gemm *gemm = gemm_of(&request);
+
+	assert_false(partial(&request));
+	assert_false(partial(&noop));
+	request.args[2].len++;
+	assert_true(partial(&request));
+	request.args[2].len--;
+	gemm->ldc = 4;
+	request.args[2].len = (3 * 4 + 3) * 4;
+	assert_true(partial(&request));
+	/* A single row has no gaps, whatever its leading dimension. */
+	gemm->m = 1;
+	request.args[2].len = 3 * 4;
+	assert_false(partial(&request));
+	gemm->m = 0;
+	assert_true(partial(&request));
+	request.args[2].len = 0;
+	assert_false(partial(&request));
+	gemm->m = UINT64_MAX;
+	gemm->ldc = UINT64_MAX;
+	assert_true(partial(&request));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -463,6 +497,7 @@ int main(void)
 		cmocka_unit_test(replay_needs_beta_zero),
 		cmocka_unit_test(replay_needs_c_apart),
 		cmocka_unit_test(replay_needs_c_apart_in_buffers),
+		cmocka_unit_test(gaps_make_c_partial),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
