@@ -177,6 +177,8 @@ static void say_end(const struct launch *l, int status)
 			    strsignal(WTERMSIG(status)), when);
 	else if (WEXITSTATUS(status) == WORKER_EXIT_DEADLINE)
 		log_warning("worker %d ended itself: an operation took too long", (int)l->pid);
+	else if (WEXITSTATUS(status) == WORKER_EXIT_FAULT)
+		log_warning("worker %d ended itself: memory that a front-end shares is not there", (int)l->pid);
 	else
 		log_warning("worker %d ended with status %d%s", (int)l->pid, WEXITSTATUS(status), when);
 }
@@ -211,7 +213,8 @@ void launch_reap(struct supervisor *s)
 		return;
 	if (!s->stopping)
 		say_end(l, status);
-	expected = l->killed || (WIFEXITED(status) && WEXITSTATUS(status) == WORKER_EXIT_DEADLINE);
+	expected = l->killed || (WIFEXITED(status) && (WEXITSTATUS(status) == WORKER_EXIT_DEADLINE ||
+						       WEXITSTATUS(status) == WORKER_EXIT_FAULT));
 	blame = !expected;
 	plan_next(l, expected);
 	close(l->link);

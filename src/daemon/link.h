@@ -31,6 +31,7 @@ enum link_type {
 	LINK_READY,  /* ready */
 	LINK_ACK,    /* seq, result, value */
 	LINK_BROKEN, /* ring index will do nothing until it is stopped; text says why */
+	LINK_FAULT,  /* memory that conn shares is not there; the worker ends with WORKER_EXIT_FAULT */
 };
 
 enum link_fd {
@@ -86,6 +87,7 @@ struct link_msg {
 /* The ends of a worker's life, as exit statuses. */
 #define WORKER_EXIT_FAILED   1
 #define WORKER_EXIT_DEADLINE 75 /* it ended itself because an op took too long; the ledger says which */
+#define WORKER_EXIT_FAULT    76 /* a front-end took memory away under it: see LINK_FAULT */
 
 /* Blocking, -errno. Descriptors stay the caller's. */
 int link_send(int fd, const struct link_msg *msg);

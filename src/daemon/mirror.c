@@ -321,6 +321,12 @@ void mirror_message(struct supervisor *s, const struct link_msg *msg)
 			connection_progress(s, c);
 		}
 		return;
+	case LINK_FAULT:
+		if (c) {
+			connection_close(s, c, "it took away memory that it shares");
+			connection_progress(s, c);
+		}
+		return;
 	default:
 		launch_kill(s, "because it sent nonsense");
 	}

@@ -203,6 +203,44 @@ static int start_watchdog(struct worker *w, struct error *error)
 	return 0;
 }
 
+/* ---- memory that goes away ---- */
+
+/* For the signal handler, which has no other way to it. */
+static struct worker *faulting_worker;
+
+/*
+ * A front-end that cuts its memory file short kills whoever touches the rest. That must cost it its own connection, not
+ * the worker of all others over and over. Only what is safe in a signal handler: reads of tables, and one sendmsg().
+ */
+static void on_bus_error(int number, siginfo_t *info, void *context)
+{
+	const struct worker *w = faulting_worker;
+
+	for (uint32_t i = 0; i < w->n_conns; i++) {
+		const struct wconn *conn = w->conns[i];
+
+		for (size_t j = 0; conn && j < conn->memory.n; j++) {
+			const struct vhost_mapped *row = &conn->memory.rows[j];
+			struct link_msg msg = { .type = LINK_FAULT, .conn = i + 1, LINK_MSG_INIT };
+
+			if ((uintptr_t)info->si_addr - (uintptr_t)row->map >= row->map_len)
+				continue;
+			link_send(w->link, &msg);
+			_exit(WORKER_EXIT_FAULT);
+		}
+	}
+	/* Not ours to explain: happens again, and then ends the process. */
+	signal(number, SIG_DFL);
+}
+
+static void catch_bus_errors(struct worker *w)
+{
+	struct sigaction action = { .sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO };
+
+	faulting_worker = w;
+	sigaction(SIGBUS, &action, NULL);
+}
+
 /* ---- start and end ---- */
 
 static int open_state(struct worker *w, struct error *error)
@@ -275,6 +313,7 @@ int worker_run(const struct options *options)
 		log_error("worker: %s", w ? error.text : "no memory");
 		return WORKER_EXIT_FAILED;
 	}
+	catch_bus_errors(w);
 	report_engine(w);
 	control(w);
 	log_info("worker: %" PRIuFAST64 " requests answered, %" PRIuFAST64 " argument bytes copied",

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -379,7 +380,7 @@ static void ring_nowhere(void **state)
 	guest_close(g);
 }
 
-/* Memory that the guest's VMM takes away under the worker kills it; who is left goes on. */
+/* A guest that goes away with requests under way; who is left goes on. */
 static void killed_and_gone(void **state)
 {
 	struct guest *g = open_guest(), *h = open_guest();
@@ -395,13 +396,47 @@ static void killed_and_gone(void **state)
 	guest_close(h);
 }
 
+/* A front-end that cuts its memory short loses its connection, and nobody else anything. */
+static void memory_taken_away(void **state)
+{
+	struct guest *g = open_guest(), *h = open_guest();
+	struct vhost_region region = { .guest_addr = 0x1000, .size = 8 * 4096, .user_addr = 0x1000 };
+	struct wire_extent extent = { 0x1000, 8 * 4096 };
+	struct wire_request request = {
+		.type = VIRTIO_ACCEL_T_QUERY,
+		.n_args = 1,
+		.n_extents = 1,
+		.args = { { VIRTIO_ACCEL_ARG_EXTENTS, VIRTIO_ACCEL_DIR_OUT, 0, 1, 0, 0, 8 * 4096 } },
+		.extents = &extent,
+	};
+	struct error error = { 0 };
+	struct vhost_msg msg;
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, 8 * 4096), 0);
+	vhost_msg_init(&msg, VHOST_ADD_MEM_REG, sizeof(struct vhost_mem_reg));
+	msg.payload.mem_reg.region = region;
+	msg.fds[0] = fd;
+	msg.n_fds = 1;
+	assert_int_equal(frontend_message(g->frontend, &msg, false, &error), 0);
+	guest_call(g, 0, &request, VIRTIO_ACCEL_S_OK);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	close(fd);
+	guest_send(g, 0, &request);
+	expect_hangup(dup(frontend_fd(g->frontend)));
+	works(h);
+	guest_close(g);
+	guest_close(h);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(quiesce),   T(quiesce_hanging), T(reset_device), T(memory_comes_and_goes), T(call_descriptors),
-		T(reconnect), T(bad_messages),	  T(broken_ring),  T(ring_nowhere),	     T(killed_and_gone),
+		T(quiesce),	     T(quiesce_hanging), T(reset_device),      T(memory_comes_and_goes),
+		T(call_descriptors), T(reconnect),	 T(bad_messages),      T(broken_ring),
+		T(ring_nowhere),     T(killed_and_gone), T(memory_taken_away),
 	};
 	const char *daemon = getenv("VACCELD");
 
