@@ -49,6 +49,8 @@ HARMLESS = [
     re.compile(r"KernelAddressSanitizer initialized"),
     # User-Mode Linux: lockdep on its own fork, in code that is none of ours
     re.compile(r"suspicious RCU usage.*force_flush_all"),
+    # User-Mode Linux: its transport has no other way to say that a back-end went away
+    re.compile(r"WARNING: .* at arch/um/drivers/virtio_uml\.c:\d+ (vu_interrupt|vu_del_vqs)\b"),
     # the kernel's opinion of the processor
     re.compile(r"(Spectre V\d|RETBleed|MDS|TAA|MMIO Stale Data|Register File Data Sampling|L1TF|SRSO|GDS|ITS)\b.*"
                r"(WARNING|[Bb]ug)"),
