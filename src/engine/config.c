@@ -106,7 +106,8 @@ static int set_scalar(struct config *config, size_t row, const char *value, stru
 	if (scalars[row].type == SCALAR_STRING)
 		return set_string((char **)field, value);
 	if (parse_number(value, &number) < 0 || number < scalars[row].min || number > scalars[row].max)
-		return error_set(error, -EINVAL, "[%s] %s = %s: not a number from %llu to %llu (K, M, G, T are allowed)",
+		return error_set(error, -EINVAL,
+				 "[%s] %s = %s: not a number from %llu to %llu (K, M, G, T are allowed)",
 				 scalars[row].section, scalars[row].key, value, (unsigned long long)scalars[row].min,
 				 (unsigned long long)scalars[row].max);
 	if (scalars[row].type == SCALAR_U32)

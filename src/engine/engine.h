@@ -31,9 +31,10 @@ struct engine_request {
 	/* Set by the caller. data of an argument in a registered buffer is filled in by the engine. */
 	struct op_request op;
 	uint32_t owner;
-	uint64_t id;	      /* for engine_cancel(); unique in the owner */
-	uint64_t arrived_ns;  /* now_ns() on arrival; deadlines count from here. 0: now */
-	void (*started)(struct engine_request *request); /* may be NULL: the plugin is about to run; same thread as it */
+	uint64_t id;	     /* for engine_cancel(); unique in the owner */
+	uint64_t arrived_ns; /* now_ns() on arrival; deadlines count from here. 0: now */
+	void (*started)(
+		struct engine_request *request); /* may be NULL: the plugin is about to run; same thread as it */
 	void (*done)(struct engine_request *request);
 
 	/* Set by the engine before done(). */

@@ -24,7 +24,7 @@ struct plugin {
 	pthread_mutex_t lock;	   /* held around every callback but the ops */
 	char *cache_dir;
 	struct vaccel_plugin_host host; /* what load() was given, valid until unload() */
-	const char *hardware; /* after plugin_start() */
+	const char *hardware;		/* after plugin_start() */
 	bool started;
 	uint32_t n_running; /* ops under way; under the engine's lock */
 };

@@ -476,9 +476,8 @@ static int prepare(struct engine *engine, struct engine_request *request)
 		return error_set(&request->error, -EOPNOTSUPP, "%s: no plugin here serves it", route->op->name);
 	if (!request->arrived_ns)
 		request->arrived_ns = now_ns();
-	request->deadline_ns = request->op.deadline_ms
-				       ? request->arrived_ns + (uint64_t)request->op.deadline_ms * 1000000u
-				       : 0;
+	request->deadline_ns =
+		request->op.deadline_ms ? request->arrived_ns + (uint64_t)request->op.deadline_ms * 1000000u : 0;
 	request->cost = route->op->cost(&request->op);
 	return 0;
 }

@@ -15,7 +15,7 @@
 
 #include "util/util.h"
 
-#define STATE_MAGIC	 0x5641434345535431ull /* "VACCEST1" */
+#define STATE_MAGIC	   0x5641434345535431ull /* "VACCEST1" */
 #define EXTENTS_PER_BUFFER 64
 
 struct layout {

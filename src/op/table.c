@@ -25,7 +25,10 @@ static uint64_t no_cost(const struct op_request *request)
 	return 0;
 }
 
-#define GEMM_FIELD(type_, name_) { #name_, OP_PARAM_##type_, offsetof(struct vaccel_gemm, name_) }
+#define GEMM_FIELD(type_, name_)                                              \
+	{                                                                     \
+#name_, OP_PARAM_##type_, offsetof(struct vaccel_gemm, name_) \
+	}
 
 static const struct op_param gemm_params[] = {
 	GEMM_FIELD(U32, order), GEMM_FIELD(U32, transa), GEMM_FIELD(U32, transb), GEMM_FIELD(U32, reserved),
@@ -48,12 +51,12 @@ static const struct op_arg_desc dgemm_args[] = {
 	{ "C", DIR_OUT_INOUT, sizeof(double) },
 };
 
-#define GEMM_ROW(id_, name_, summary_, args_)                                                                          \
-	{                                                                                                              \
-		.id = (id_), .name = (name_), .summary = (summary_), .params = gemm_params,                            \
-		.n_params = ARRAY_SIZE(gemm_params), .params_len = sizeof(struct vaccel_gemm), .args = (args_),        \
-		.n_args = ARRAY_SIZE(args_), .check = gemm_check, .replayable = gemm_replayable,                       \
-		.partial = gemm_partial, .cost = gemm_cost,                                                            \
+#define GEMM_ROW(id_, name_, summary_, args_)                                                                   \
+	{                                                                                                       \
+		.id = (id_), .name = (name_), .summary = (summary_), .params = gemm_params,                     \
+		.n_params = ARRAY_SIZE(gemm_params), .params_len = sizeof(struct vaccel_gemm), .args = (args_), \
+		.n_args = ARRAY_SIZE(args_), .check = gemm_check, .replayable = gemm_replayable,                \
+		.partial = gemm_partial, .cost = gemm_cost,                                                     \
 	}
 
 static const struct op_desc table[] = {

@@ -13,7 +13,7 @@
 enum {
 	USES_SESSION = 1 << 0,
 	USES_OBJECT = 1 << 1,
-	USES_OP = 1 << 2, /* op, deadline_ms, params, any number of arguments */
+	USES_OP = 1 << 2,  /* op, deadline_ms, params, any number of arguments */
 	USES_ARG = 1 << 3, /* exactly one argument */
 	EXTENTS_ONLY = 1 << 4,
 };
@@ -63,8 +63,8 @@ static void read_header(const struct virtio_accel_req *header, struct wire_reque
 	};
 }
 
-static int check_header(const struct virtio_accel_req *header, const struct wire_request *request, unsigned int *ret_uses,
-			struct error *error)
+static int check_header(const struct virtio_accel_req *header, const struct wire_request *request,
+			unsigned int *ret_uses, struct error *error)
 {
 	int index = find_type(request->type);
 	unsigned int uses;
@@ -114,9 +114,8 @@ static int check_extents(const struct wire_request *request, const struct wire_a
 			return error_set(error, -EBADMSG, "argument %u: extent %u is empty or wraps", index, i);
 	}
 	if (sum != arg->len)
-		return error_set(error, -EBADMSG,
-				 "argument %u: its extents have %" PRIu64 " bytes, it says %" PRIu64, index, sum,
-				 arg->len);
+		return error_set(error, -EBADMSG, "argument %u: its extents have %" PRIu64 " bytes, it says %" PRIu64,
+				 index, sum, arg->len);
 	return 0;
 }
 
@@ -259,7 +258,8 @@ void wire_encode(const struct wire_request *request, void *dst)
 		at += sizeof(arg);
 	}
 	for (uint32_t i = 0; i < request->n_extents; i++) {
-		struct virtio_accel_extent extent = { .addr = htole64(extents[i].addr), .len = htole64(extents[i].len) };
+		struct virtio_accel_extent extent = { .addr = htole64(extents[i].addr),
+						      .len = htole64(extents[i].len) };
 
 		memcpy(at, &extent, sizeof(extent));
 		at += sizeof(extent);

@@ -10,10 +10,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define ARRAY_SIZE(a)			(sizeof(a) / sizeof((a)[0]))
+#define MIN(a, b)			((a) < (b) ? (a) : (b))
+#define MAX(a, b)			((a) > (b) ? (a) : (b))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* True when the result does not fit: `if (add_u64(a, b, &sum)) return -EOVERFLOW;` */
 static inline bool add_u64(uint64_t a, uint64_t b, uint64_t *ret)
@@ -43,7 +43,7 @@ static inline void close_fd(int *fd)
 		close(*fd);
 }
 
-#define _cleanup_free_ __attribute__((cleanup(free_ptr)))
+#define _cleanup_free_	__attribute__((cleanup(free_ptr)))
 #define _cleanup_close_ __attribute__((cleanup(close_fd)))
 
 /* Nanoseconds of CLOCK_MONOTONIC. */

@@ -25,8 +25,16 @@ struct attempt {
 static void init(struct attempt *x)
 {
 	memset(x, 0, sizeof(*x));
-	x->p = (struct vaccel_gemm){ .order = VACCEL_ROW_MAJOR, .transa = VACCEL_NO_TRANS, .transb = VACCEL_NO_TRANS,
-				     .m = 4, .n = 5, .k = 3, .lda = 3, .ldb = 5, .ldc = 5, .alpha = 1 };
+	x->p = (struct vaccel_gemm){ .order = VACCEL_ROW_MAJOR,
+				     .transa = VACCEL_NO_TRANS,
+				     .transb = VACCEL_NO_TRANS,
+				     .m = 4,
+				     .n = 5,
+				     .k = 3,
+				     .lda = 3,
+				     .ldb = 5,
+				     .ldc = 5,
+				     .alpha = 1 };
 	for (size_t i = 0; i < COUNT(x->a); i++)
 		x->a[i] = (float)i;
 	for (size_t i = 0; i < COUNT(x->b); i++)
@@ -36,8 +44,12 @@ static void init(struct attempt *x)
 	x->args[0] = (struct vaccel_arg){ x->a, sizeof(x->a), VACCEL_IN, 0 };
 	x->args[1] = (struct vaccel_arg){ x->b, sizeof(x->b), VACCEL_IN, 0 };
 	x->args[2] = (struct vaccel_arg){ x->c, sizeof(x->c), VACCEL_OUT, 0 };
-	x->call = (struct vaccel_call){ .size = sizeof(x->call), .op = VACCEL_OP_SGEMM, .params = &x->p,
-					.params_len = sizeof(x->p), .args = x->args, .n_args = 3 };
+	x->call = (struct vaccel_call){ .size = sizeof(x->call),
+					.op = VACCEL_OP_SGEMM,
+					.params = &x->p,
+					.params_len = sizeof(x->p),
+					.args = x->args,
+					.n_args = 3 };
 }
 
 static bool next_works(struct suite *suite, char *detail, size_t len)

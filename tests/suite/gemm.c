@@ -290,13 +290,16 @@ bool gemm_check(const struct prepared *p, unsigned char *const areas[3], char *d
 
 void gemm_describe(const struct gemm_case *c, char *text, size_t len)
 {
-	static const char *const specials[N_SPECIALS] = { "",		  ", NaN in A",	  ", NaN in B",	  ", NaN in C",
-							  ", Inf in A", ", -Inf in B", ", Inf in C", ", A and B absent" };
+	static const char *const specials[N_SPECIALS] = {
+		"",	      ", NaN in A",  ", NaN in B", ", NaN in C",
+		", Inf in A", ", -Inf in B", ", Inf in C", ", A and B absent"
+	};
 	const struct vaccel_gemm *g = &c->p;
 
 	snprintf(text, len, "%s %s %c%c m=%llu n=%llu k=%llu lda=%llu ldb=%llu ldc=%llu alpha=%g beta=%g%s",
 		 c->op == VACCEL_OP_SGEMM ? "sgemm" : "dgemm", g->order == VACCEL_ROW_MAJOR ? "row" : "col",
-		 "NTC"[g->transa - VACCEL_NO_TRANS], "NTC"[g->transb - VACCEL_NO_TRANS], (unsigned long long)g->m,
-		 (unsigned long long)g->n, (unsigned long long)g->k, (unsigned long long)g->lda,
-		 (unsigned long long)g->ldb, (unsigned long long)g->ldc, g->alpha, g->beta, specials[c->special]);
+		 "NTC"[g->transa - VACCEL_NO_TRANS], "NTC"[g->transb - VACCEL_NO_TRANS], (unsigned long long)g -> m,
+		 (unsigned long long)g -> n, (unsigned long long)g -> k, (unsigned long long)g -> lda,
+		 (unsigned long long)g -> ldb, (unsigned long long)g -> ldc, g -> alpha, g -> beta,
+		 specials[c->special]);
 }

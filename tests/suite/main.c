@@ -10,16 +10,15 @@
 
 #define SKIPPED 77
 
-static const char usage[] =
-	"usage: op-suite [OPTION...]\n"
-	"Runs every operation over a transport and compares with the plugin reference.\n"
-	"  --transport URL  where operations are served (default: as for every program)\n"
-	"  --plugin NAME    which plugin is to serve them; exits with 77 if another one does\n"
-	"  --must           with --plugin: fails instead\n"
-	"  --quick          fewer cases, for slow machines\n"
-	"  --seed N         of the matrices' elements (default 1)\n"
-	"  --json           one JSON object instead of TAP\n"
-	"Exit status: 0 passed, 1 failed, 2 usage, 77 skipped\n";
+static const char usage[] = "usage: op-suite [OPTION...]\n"
+			    "Runs every operation over a transport and compares with the plugin reference.\n"
+			    "  --transport URL  where operations are served (default: as for every program)\n"
+			    "  --plugin NAME    which plugin is to serve them; exits with 77 if another one does\n"
+			    "  --must           with --plugin: fails instead\n"
+			    "  --quick          fewer cases, for slow machines\n"
+			    "  --seed N         of the matrices' elements (default 1)\n"
+			    "  --json           one JSON object instead of TAP\n"
+			    "Exit status: 0 passed, 1 failed, 2 usage, 77 skipped\n";
 
 static int fail(const char *what, int r)
 {
@@ -93,10 +92,14 @@ int main(int argc, char **argv)
 {
 	enum { TRANSPORT, PLUGIN, MUST, QUICK, SEED, JSON, HELP };
 	static const struct option options[] = {
-		{ "transport", required_argument, NULL, TRANSPORT }, { "plugin", required_argument, NULL, PLUGIN },
-		{ "must", no_argument, NULL, MUST },		     { "quick", no_argument, NULL, QUICK },
-		{ "seed", required_argument, NULL, SEED },	     { "json", no_argument, NULL, JSON },
-		{ "help", no_argument, NULL, HELP },		     { 0 },
+		{ "transport", required_argument, NULL, TRANSPORT },
+		{ "plugin", required_argument, NULL, PLUGIN },
+		{ "must", no_argument, NULL, MUST },
+		{ "quick", no_argument, NULL, QUICK },
+		{ "seed", required_argument, NULL, SEED },
+		{ "json", no_argument, NULL, JSON },
+		{ "help", no_argument, NULL, HELP },
+		{ 0 },
 	};
 	struct suite suite = { .seed = 1 };
 	bool must = false;

@@ -17,17 +17,18 @@ struct dims {
 
 /* 0, 1, odd, primes, powers of two and their neighbours; long and thin. */
 static const struct dims shapes[] = {
-	{ 0, 3, 2, true },     { 3, 0, 2, true },   { 3, 2, 0, true },	  { 0, 0, 0, false },	{ 1, 1, 1, true },
-	{ 1, 5, 3, true },     { 5, 1, 3, false },  { 3, 5, 1, false },	  { 2, 2, 2, false },	{ 3, 3, 3, true },
-	{ 4, 4, 4, false },    { 5, 7, 3, true },   { 7, 7, 7, false },	  { 8, 8, 8, true },	{ 9, 15, 10, false },
-	{ 13, 11, 17, true },  { 16, 16, 16, true }, { 17, 19, 23, true }, { 31, 29, 37, false }, { 32, 32, 32, false },
-	{ 33, 31, 35, true },  { 64, 64, 64, false }, { 65, 63, 61, false }, { 1, 64, 65, false }, { 64, 1, 65, false },
-	{ 65, 64, 1, false },
+	{ 0, 3, 2, true },    { 3, 0, 2, true },     { 3, 2, 0, true },	    { 0, 0, 0, false },
+	{ 1, 1, 1, true },    { 1, 5, 3, true },     { 5, 1, 3, false },    { 3, 5, 1, false },
+	{ 2, 2, 2, false },   { 3, 3, 3, true },     { 4, 4, 4, false },    { 5, 7, 3, true },
+	{ 7, 7, 7, false },   { 8, 8, 8, true },     { 9, 15, 10, false },  { 13, 11, 17, true },
+	{ 16, 16, 16, true }, { 17, 19, 23, true },  { 31, 29, 37, false }, { 32, 32, 32, false },
+	{ 33, 31, 35, true }, { 64, 64, 64, false }, { 65, 63, 61, false }, { 1, 64, 65, false },
+	{ 64, 1, 65, false }, { 65, 64, 1, false },
 };
 
 static const struct dims sizes[] = {
-	{ 100, 100, 100, false }, { 127, 127, 127, false }, { 128, 128, 128, true },  { 129, 129, 129, false },
-	{ 192, 192, 192, false }, { 255, 257, 100, false }, { 300, 17, 200, true },   { 1, 1000, 3, true },
+	{ 100, 100, 100, false }, { 127, 127, 127, false }, { 128, 128, 128, true }, { 129, 129, 129, false },
+	{ 192, 192, 192, false }, { 255, 257, 100, false }, { 300, 17, 200, true },  { 1, 1000, 3, true },
 	{ 1000, 1, 7, false },	  { 3, 5, 1000, true },
 };
 
@@ -70,8 +71,13 @@ static struct gemm_case make(struct suite *suite, uint32_t op, const struct dims
 {
 	struct gemm_case c = {
 		.op = op,
-		.p = { .order = VACCEL_ROW_MAJOR, .transa = VACCEL_NO_TRANS, .transb = VACCEL_NO_TRANS, .m = dims->m,
-		       .n = dims->n, .k = dims->k, .alpha = 1 },
+		.p = { .order = VACCEL_ROW_MAJOR,
+		       .transa = VACCEL_NO_TRANS,
+		       .transb = VACCEL_NO_TRANS,
+		       .m = dims->m,
+		       .n = dims->n,
+		       .k = dims->k,
+		       .alpha = 1 },
 		.seed = suite_random(random),
 	};
 
@@ -91,8 +97,8 @@ static void plan_shapes(struct suite *suite, uint32_t op, struct list *list, uin
 			c.p.transa = VACCEL_NO_TRANS + t / 2 % 3;
 			c.p.transb = VACCEL_NO_TRANS + t / 6;
 			/* A quick run leaves out conjugate, which is transpose here, and keeps every shape. */
-			if (suite->quick && (!shapes[s].quick || c.p.transa == VACCEL_CONJ_TRANS ||
-					     c.p.transb == VACCEL_CONJ_TRANS))
+			if (suite->quick &&
+			    (!shapes[s].quick || c.p.transa == VACCEL_CONJ_TRANS || c.p.transb == VACCEL_CONJ_TRANS))
 				continue;
 			c.p.alpha = alphas[r % 8 ? 1 + r % 3 : 0];
 			c.p.beta = betas[r / 8 % 4];
@@ -126,10 +132,12 @@ static void plan_values(struct suite *suite, uint32_t op, struct list *list, uin
 		double alpha, beta;
 		enum special special;
 	} rows[] = {
-		{ 1, 0, SPECIAL_NAN_A }, { 0.75, 1, SPECIAL_NAN_B },  { 1, 0, SPECIAL_NAN_C },	 { -1, 0, SPECIAL_INF_C },
-		{ 1, 1, SPECIAL_NAN_C }, { 0, 0, SPECIAL_NAN_A },     { 0, 1, SPECIAL_NAN_B },	 { 0, 0.3125, SPECIAL_INF_A },
-		{ 0, 0, SPECIAL_NAN_C }, { 1, 0, SPECIAL_INF_A },     { -1, 0.3125, SPECIAL_INF_B }, { 1, -1, SPECIAL_INF_C },
-		{ NAN, 0, SPECIAL_NONE }, { 1, NAN, SPECIAL_NONE },   { 0, NAN, SPECIAL_NONE },	 { INFINITY, 0, SPECIAL_NONE },
+		{ 1, 0, SPECIAL_NAN_A },       { 0.75, 1, SPECIAL_NAN_B },    { 1, 0, SPECIAL_NAN_C },
+		{ -1, 0, SPECIAL_INF_C },      { 1, 1, SPECIAL_NAN_C },	      { 0, 0, SPECIAL_NAN_A },
+		{ 0, 1, SPECIAL_NAN_B },       { 0, 0.3125, SPECIAL_INF_A },  { 0, 0, SPECIAL_NAN_C },
+		{ 1, 0, SPECIAL_INF_A },       { -1, 0.3125, SPECIAL_INF_B }, { 1, -1, SPECIAL_INF_C },
+		{ NAN, 0, SPECIAL_NONE },      { 1, NAN, SPECIAL_NONE },      { 0, NAN, SPECIAL_NONE },
+		{ INFINITY, 0, SPECIAL_NONE },
 	};
 	static const struct dims dims[] = { { 6, 5, 7, true }, { 40, 33, 36, false } };
 
@@ -153,7 +161,9 @@ static void plan_values(struct suite *suite, uint32_t op, struct list *list, uin
 /* A and B are not there where they are not read, C where there is none. */
 static void plan_absent(struct suite *suite, uint32_t op, struct list *list, uint64_t *random)
 {
-	static const struct dims dims[] = { { 4, 3, 5, true }, { 4, 3, 0, true }, { 0, 3, 5, true }, { 4, 0, 5, true } };
+	static const struct dims dims[] = {
+		{ 4, 3, 5, true }, { 4, 3, 0, true }, { 0, 3, 5, true }, { 4, 0, 5, true }
+	};
 
 	for (unsigned int i = 0; i < 16; i++) {
 		struct gemm_case c = make(suite, op, &dims[i / 4], random);
@@ -187,7 +197,7 @@ void run_plan(struct suite *suite)
 		const char *name;
 		void (*plan)(struct suite *suite, uint32_t op, struct list *list, uint64_t *random);
 	} groups[] = {
-		{ "shapes", plan_shapes }, { "scalars", plan_scalars }, { "NaN and Inf", plan_values },
+		{ "shapes", plan_shapes },	    { "scalars", plan_scalars }, { "NaN and Inf", plan_values },
 		{ "absent matrices", plan_absent }, { "sizes", plan_sizes },
 	};
 	uint64_t random = suite->seed | 1;
@@ -198,7 +208,8 @@ void run_plan(struct suite *suite)
 			char name[64];
 
 			groups[i].plan(suite, op, &list, &random);
-			snprintf(name, sizeof(name), "%s %s", op == VACCEL_OP_SGEMM ? "sgemm" : "dgemm", groups[i].name);
+			snprintf(name, sizeof(name), "%s %s", op == VACCEL_OP_SGEMM ? "sgemm" : "dgemm",
+				 groups[i].name);
 			run_cases(suite, name, list.cases, list.n);
 			free(list.cases);
 		}

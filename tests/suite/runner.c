@@ -32,8 +32,9 @@ static const struct variant {
 	enum memory memory;
 	enum mode mode;
 } variants[] = {
-	{ "plain, call", PLAIN, CALL },	      { "plain, submit", PLAIN, SUBMIT }, { "registered, run", REGISTERED, RUN },
-	{ "registered, submit", REGISTERED, SUBMIT }, { "mixed, submit", MIXED, SUBMIT },
+	{ "plain, call", PLAIN, CALL },		{ "plain, submit", PLAIN, SUBMIT },
+	{ "registered, run", REGISTERED, RUN }, { "registered, submit", REGISTERED, SUBMIT },
+	{ "mixed, submit", MIXED, SUBMIT },
 };
 
 #define N_VARIANTS (sizeof(variants) / sizeof(variants[0]))
@@ -93,10 +94,16 @@ static void fill_call(const struct prepared *p, unsigned char *const areas[3], s
 
 		args[i] = (struct vaccel_arg){ .data = absent ? NULL : areas[i] + GUARD_BYTES,
 					       .len = absent ? 0 : p->matrix[i].bytes,
-					       .dir = i < 2 ? VACCEL_IN : p->c.p.beta != 0 ? VACCEL_INOUT : VACCEL_OUT };
+					       .dir = i < 2		 ? VACCEL_IN
+						      : p->c.p.beta != 0 ? VACCEL_INOUT
+									 : VACCEL_OUT };
 	}
-	*call = (struct vaccel_call){ .size = sizeof(*call), .op = p->c.op, .params = &p->c.p,
-				      .params_len = sizeof(p->c.p), .args = args, .n_args = 3 };
+	*call = (struct vaccel_call){ .size = sizeof(*call),
+				      .op = p->c.op,
+				      .params = &p->c.p,
+				      .params_len = sizeof(p->c.p),
+				      .args = args,
+				      .n_args = 3 };
 }
 
 static int run_one(struct batch *batch, size_t index, enum mode mode)

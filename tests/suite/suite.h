@@ -60,7 +60,7 @@ struct gemm_case {
 
 struct stored {
 	size_t lines, length, ld;
-	size_t bytes; /* from the first element to the last; 0: none */
+	size_t bytes;	     /* from the first element to the last; 0: none */
 	unsigned char *area; /* guard, matrix, guard */
 };
 
@@ -68,8 +68,8 @@ struct stored {
 struct prepared {
 	struct gemm_case c;
 	struct stored matrix[3];
-	long double *want;  /* of C, line by line */
-	long double *bound; /* how far from it each element may be */
+	long double *want;	  /* of C, line by line */
+	long double *bound;	  /* how far from it each element may be */
 	unsigned char *reference; /* what plugin reference makes of C's area */
 };
 

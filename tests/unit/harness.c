@@ -84,8 +84,16 @@ static void on_done(struct engine_request *engine)
 static void fill_sgemm(struct test_request *request)
 {
 	struct vaccel_gemm gemm = {
-		.order = VACCEL_ROW_MAJOR, .transa = VACCEL_NO_TRANS, .transb = VACCEL_NO_TRANS,
-		.m = 4, .n = 4, .k = 4, .lda = 4, .ldb = 4, .ldc = 4, .alpha = 1,
+		.order = VACCEL_ROW_MAJOR,
+		.transa = VACCEL_NO_TRANS,
+		.transb = VACCEL_NO_TRANS,
+		.m = 4,
+		.n = 4,
+		.k = 4,
+		.lda = 4,
+		.ldb = 4,
+		.ldc = 4,
+		.alpha = 1,
 	};
 	struct op_request *op = &request->engine.op;
 

@@ -20,10 +20,10 @@ static inline uint64_t test_random(uint64_t *state)
 }
 
 /* The sentence of a failure is there and names what it should. */
-#define assert_text(error_, part_)                                                                                     \
-	do {                                                                                                           \
-		if (!strstr((error_).text, part_))                                                                     \
-			fail_msg("'%s' does not contain '%s'", (error_).text, part_);                                  \
+#define assert_text(error_, part_)                                                    \
+	do {                                                                          \
+		if (!strstr((error_).text, part_))                                    \
+			fail_msg("'%s' does not contain '%s'", (error_).text, part_); \
 	} while (0)
 
 #endif

@@ -147,13 +147,25 @@ static void every_range(void **state)
 
 static void numbers(void **state)
 {
-	static const char *const bad[] = { "",	   "-1",  "+1",	 "0x10", "1KB", "1.5G", "K",  "1 K", "one",
-					   "64KK", "1P", "99999999999999999999", "18446744073709551615T", "1k1" };
+	static const char *const bad[] = { "",
+					   "-1",
+					   "+1",
+					   "0x10",
+					   "1KB",
+					   "1.5G",
+					   "K",
+					   "1 K",
+					   "one",
+					   "64KK",
+					   "1P",
+					   "99999999999999999999",
+					   "18446744073709551615T",
+					   "1k1" };
 	static const struct {
 		const char *text;
 		uint64_t value;
-	} good[] = { { "4096", 4096 },	  { "4K", 4096 },	  { "4k", 4096 },   { "1M", 1 << 20 },
-		     { "2m", 2 << 20 },	  { "1G", 1 << 30 },	  { "1T", 1ull << 40 }, { "0004096", 4096 } };
+	} good[] = { { "4096", 4096 },	{ "4K", 4096 },	   { "4k", 4096 },	 { "1M", 1 << 20 },
+		     { "2m", 2 << 20 }, { "1G", 1 << 30 }, { "1T", 1ull << 40 }, { "0004096", 4096 } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		char text[128];
@@ -186,8 +198,8 @@ static void mistakes_name_their_line(void **state)
 
 static void plugin_names_are_no_paths(void **state)
 {
-	static const char *const bad[] = { "..",  "../x", "/x", "a/b", "A", "a.b", "a b", "\xc3\xa4", "a*",
-					   "abcdefghijklmnopqrstuvwxyz0123456789" };
+	static const char *const bad[] = { "..",  "../x", "/x",	      "a/b", "A",
+					   "a.b", "a b",  "\xc3\xa4", "a*",  "abcdefghijklmnopqrstuvwxyz0123456789" };
 	char text[128];
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -235,7 +247,8 @@ static void long_lines(void **state)
 /* An indented line is a line of its own, not the value above going on. */
 static void indentation(void **state)
 {
-	struct config *config = load("[plugin fault]\n  rules = crash=segv\n\tpath = /x.so\n  [limits]\n  sessions = 4\n");
+	struct config *config =
+		load("[plugin fault]\n  rules = crash=segv\n\tpath = /x.so\n  [limits]\n  sessions = 4\n");
 
 	assert_string_equal(config_plugin(config, "fault")->keys[0].value, "crash=segv");
 	assert_string_equal(config_plugin(config, "fault")->path, "/x.so");

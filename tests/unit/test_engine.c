@@ -408,7 +408,9 @@ static void storm(const char *order)
 	}
 	shared = harness_session(&h, OWNER);
 	for (unsigned int i = 0; i < STORM_THREADS; i++) {
-		storms[i] = (struct storm){ &h, { shared, harness_session(&h, OWNER) }, i + 1,
+		storms[i] = (struct storm){ &h,
+					    { shared, harness_session(&h, OWNER) },
+					    i + 1,
 					    calloc(STORM_REQUESTS, sizeof(struct test_request)) };
 		assert_non_null(storms[i].requests);
 		assert_int_equal(pthread_create(&threads[i], NULL, storm_main, &storms[i]), 0);

@@ -109,7 +109,9 @@ static void params_travel_both_ways(void **state)
 /* The layout that docs/virtio-accel.md gives, byte by byte. */
 static void gemm_params_are_little_endian(void **state)
 {
-	struct vaccel_gemm gemm = { .order = 101, .transa = 112, .transb = 113, .m = 0x0102030405060708, .ldc = 3, .alpha = 1, .beta = -2 };
+	struct vaccel_gemm gemm = {
+		.order = 101, .transa = 112, .transb = 113, .m = 0x0102030405060708, .ldc = 3, .alpha = 1, .beta = -2
+	};
 	static const uint8_t alpha[] = { 0, 0, 0, 0, 0, 0, 0xf0, 0x3f }, beta[] = { 0, 0, 0, 0, 0, 0, 0, 0xc0 };
 	static const uint8_t m[] = { 8, 7, 6, 5, 4, 3, 2, 1 };
 	uint8_t wire[sizeof(gemm)];
@@ -132,14 +134,25 @@ static struct op_request good_request(uint32_t op)
 {
 	size_t element = op == VACCEL_OP_SGEMM ? 4 : 8;
 	struct vaccel_gemm gemm = {
-		.order = VACCEL_ROW_MAJOR, .transa = VACCEL_NO_TRANS, .transb = VACCEL_NO_TRANS,
-		.m = 4, .n = 3, .k = 5, .lda = 5, .ldb = 3, .ldc = 3, .alpha = 1, .beta = 0,
+		.order = VACCEL_ROW_MAJOR,
+		.transa = VACCEL_NO_TRANS,
+		.transb = VACCEL_NO_TRANS,
+		.m = 4,
+		.n = 3,
+		.k = 5,
+		.lda = 5,
+		.ldb = 3,
+		.ldc = 3,
+		.alpha = 1,
+		.beta = 0,
 	};
 	struct op_request request = {
 		.op = op,
 		.n_args = 3,
 		.params_len = sizeof(gemm),
-		.args = { { memory, 20 * element, 1 }, { memory + 100, 15 * element, 1 }, { memory + 200, 12 * element, 2 } },
+		.args = { { memory, 20 * element, 1 },
+			  { memory + 100, 15 * element, 1 },
+			  { memory + 200, 12 * element, 2 } },
 	};
 
 	memcpy(request.params, &gemm, sizeof(gemm));
@@ -277,8 +290,7 @@ static void check_edges(uint32_t op, bool row_major, bool ta, bool tb, uint64_t 
 	gemm->ldb = shapes[1].length + pad;
 	gemm->ldc = shapes[2].length + pad;
 	for (size_t i = 0; i < 3; i++)
-		request.args[i].len =
-			((shapes[i].lines - 1) * (shapes[i].length + pad) + shapes[i].length) * element;
+		request.args[i].len = ((shapes[i].lines - 1) * (shapes[i].length + pad) + shapes[i].length) * element;
 	expect(&request, 0, NULL);
 	good = request;
 	for (size_t i = 0; i < 3; i++) {

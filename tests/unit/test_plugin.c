@@ -92,7 +92,9 @@ static void an_engine_lives_without_them(void **state)
 	static const char *const settings[] = {
 		"plugin fail-config.key=1", "plugin old.nokey=1",
 		"order.noop=missing broken no-dependency no-symbol abi other-name no-hardware fail-load fail-config "
-		"fail-ready old newer reference", NULL };
+		"fail-ready old newer reference",
+		NULL
+	};
 	struct harness h;
 	struct engine_op_info info;
 	size_t found = 0;

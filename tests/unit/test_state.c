@@ -12,7 +12,7 @@
 /* Small, so that tests reach the ends. The pool has 4 * 64 extents. */
 static const struct config_limits limits = { .sessions = 3, .buffers = 4, .max_extents = 16 };
 
-#define POOL 256
+#define POOL  256
 #define OWNER 7
 #define OTHER 8
 
@@ -88,8 +88,15 @@ static void ids_never_given_out(void **unused)
 {
 	struct state *state = attach(NULL);
 	uint64_t id = open_session(state, OWNER, 0);
-	const uint64_t never[] = { 0, 1, UINT32_MAX, id + 1, id + ((uint64_t)1 << 32), id & UINT32_MAX,
-				   UINT64_MAX, (uint64_t)1 << 32, ((uint64_t)1 << 32) + limits.sessions + 1 };
+	const uint64_t never[] = { 0,
+				   1,
+				   UINT32_MAX,
+				   id + 1,
+				   id + ((uint64_t)1 << 32),
+				   id & UINT32_MAX,
+				   UINT64_MAX,
+				   (uint64_t)1 << 32,
+				   ((uint64_t)1 << 32) + limits.sessions + 1 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(never); i++)
 		assert_int_equal(check(state, OWNER, never[i], "never opened"), -EBADF);
@@ -409,8 +416,8 @@ static void rows_spoilt_at_random(void **unused)
 		for (unsigned int n = (unsigned int)test_random(&seed) % 12; n; n--) {
 			size_t at = 24 + test_random(&seed) % (rows_size() - 24);
 
-			memory[at] = test_random(&seed) % 3 ? (uint8_t)(test_random(&seed) % 8) :
-							      (uint8_t)test_random(&seed);
+			memory[at] = test_random(&seed) % 3 ? (uint8_t)(test_random(&seed) % 8)
+							    : (uint8_t)test_random(&seed);
 		}
 		attach_and_use(memory);
 	}
@@ -419,20 +426,13 @@ static void rows_spoilt_at_random(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sessions_open_and_close),
-		cmocka_unit_test(ids_never_given_out),
-		cmocka_unit_test(stale_ids_stay_stale),
-		cmocka_unit_test(sessions_have_a_limit),
-		cmocka_unit_test(tags_are_idempotent),
-		cmocka_unit_test(buffers_live_in_their_session),
-		cmocka_unit_test(buffers_have_a_limit),
-		cmocka_unit_test(pool_of_extents_runs_out),
-		cmocka_unit_test(walks_see_what_is_there),
-		cmocka_unit_test(another_worker_finds_everything),
-		cmocka_unit_test(memory_of_another_shape),
-		cmocka_unit_test(buffers_without_extents_are_dropped),
-		cmocka_unit_test(every_word_spoilt),
-		cmocka_unit_test(rows_spoilt_at_random),
+		cmocka_unit_test(sessions_open_and_close), cmocka_unit_test(ids_never_given_out),
+		cmocka_unit_test(stale_ids_stay_stale),	   cmocka_unit_test(sessions_have_a_limit),
+		cmocka_unit_test(tags_are_idempotent),	   cmocka_unit_test(buffers_live_in_their_session),
+		cmocka_unit_test(buffers_have_a_limit),	   cmocka_unit_test(pool_of_extents_runs_out),
+		cmocka_unit_test(walks_see_what_is_there), cmocka_unit_test(another_worker_finds_everything),
+		cmocka_unit_test(memory_of_another_shape), cmocka_unit_test(buffers_without_extents_are_dropped),
+		cmocka_unit_test(every_word_spoilt),	   cmocka_unit_test(rows_spoilt_at_random),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

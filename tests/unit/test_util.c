@@ -116,7 +116,10 @@ static void capture(void (*emit)(void), char *text, size_t len)
 
 static void emit_hostile(void)
 {
-	log_line(LOG_ERR, "guest says '%s'", "a\nb\rc\x1b[31md\x7f" "e\xc2\x9b" "f\tg");
+	log_line(LOG_ERR, "guest says '%s'",
+		 "a\nb\rc\x1b[31md\x7f"
+		 "e\xc2\x9b"
+		 "f\tg");
 }
 
 static void emit_debug(void)
@@ -178,16 +181,11 @@ static void log_speaks_to_the_journal(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(error_keeps_code_and_text),
-		cmocka_unit_test(error_cuts_long_text),
-		cmocka_unit_test(error_prefix_at_every_length),
-		cmocka_unit_test(error_names),
-		cmocka_unit_test(arithmetic_tells_overflow),
-		cmocka_unit_test(range_holds_at_its_edges),
-		cmocka_unit_test(log_is_silent_until_opened),
-		cmocka_unit_test(log_replaces_controls),
-		cmocka_unit_test(log_cuts_long_lines),
-		cmocka_unit_test(log_speaks_to_the_journal),
+		cmocka_unit_test(error_keeps_code_and_text),	cmocka_unit_test(error_cuts_long_text),
+		cmocka_unit_test(error_prefix_at_every_length), cmocka_unit_test(error_names),
+		cmocka_unit_test(arithmetic_tells_overflow),	cmocka_unit_test(range_holds_at_its_edges),
+		cmocka_unit_test(log_is_silent_until_opened),	cmocka_unit_test(log_replaces_controls),
+		cmocka_unit_test(log_cuts_long_lines),		cmocka_unit_test(log_speaks_to_the_journal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,8 +31,14 @@ struct message {
 static struct message op_message(void)
 {
 	return (struct message){
-		.header = { .type = VIRTIO_ACCEL_T_OP, .id = 0x1122334455667788, .session = 0x100000001, .op = 1,
-			    .deadline_ms = 250, .params_len = 80, .n_extents = 3, .n_args = 3 },
+		.header = { .type = VIRTIO_ACCEL_T_OP,
+			    .id = 0x1122334455667788,
+			    .session = 0x100000001,
+			    .op = 1,
+			    .deadline_ms = 250,
+			    .params_len = 80,
+			    .n_extents = 3,
+			    .n_args = 3 },
 		.args = { { VIRTIO_ACCEL_ARG_EXTENTS, 1, 0, 2, 0, 0, 300 },
 			  { VIRTIO_ACCEL_ARG_BUFFER, 1, 0, 0, 0x200000001, 64, 4096 },
 			  { VIRTIO_ACCEL_ARG_EXTENTS, 3, 0, 1, 0, 0, 50 } },
@@ -69,7 +75,8 @@ static size_t pack(const struct message *message, uint8_t *out)
 		at = mempcpy(at, &arg, sizeof(arg));
 	}
 	for (size_t i = 0; i < h->n_extents; i++) {
-		struct virtio_accel_extent extent = { htole64(message->extents[i].addr), htole64(message->extents[i].len) };
+		struct virtio_accel_extent extent = { htole64(message->extents[i].addr),
+						      htole64(message->extents[i].len) };
 
 		at = mempcpy(at, &extent, sizeof(extent));
 	}

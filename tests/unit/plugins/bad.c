@@ -87,7 +87,7 @@ static const struct declaration plugin = {
 		.config = config,
 		.ready = ready,
 		.hardware = hardware,
-		/* Initialisers that come last win: what the plugin has wrong. */
+/* Initialisers that come last win: what the plugin has wrong. */
 #if defined(BAD_ABI)
 		.abi = VACCEL_PLUGIN_ABI + 1,
 #elif defined(OLD)
