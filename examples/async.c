@@ -13,13 +13,13 @@ static float a[N * N], b[N * N], c[JOBS][N * N];
 static int start(struct vaccel_session *session, size_t job)
 {
 	/* Job j computes (j + 1) * A * B. */
-	struct vaccel_gemm gemm = { .order = VACCEL_ROW_MAJOR, .transa = VACCEL_NO_TRANS, .transb = VACCEL_NO_TRANS,
-				    .m = N, .n = N, .k = N, .lda = N, .ldb = N, .ldc = N, .alpha = (double)job + 1 };
+	struct vaccel_gemm gemm = {
+		VACCEL_ROW_MAJOR, VACCEL_NO_TRANS, VACCEL_NO_TRANS, 0, N, N, N, N, N, N, (double)job + 1, 0
+	};
 	struct vaccel_arg args[] = { { a, sizeof(a), VACCEL_IN, 0 },
 				     { b, sizeof(b), VACCEL_IN, 0 },
 				     { c[job], sizeof(c[job]), VACCEL_OUT, 0 } };
-	struct vaccel_call call = { .size = sizeof(call), .op = VACCEL_OP_SGEMM, .params = &gemm,
-				    .params_len = sizeof(gemm), .args = args, .n_args = 3, .user_data = c[job] };
+	struct vaccel_call call = { sizeof(call), VACCEL_OP_SGEMM, 0, &gemm, sizeof(gemm), args, 3, c[job] };
 	struct vaccel_request *request;
 
 	return vaccel_submit(session, &call, &request);

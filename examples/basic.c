@@ -12,8 +12,8 @@ int main(void)
 	float c[4];
 	struct vaccel_sgemm_input in = {
 		.size = sizeof(in),
-		.gemm = { .order = VACCEL_ROW_MAJOR, .transa = VACCEL_NO_TRANS, .transb = VACCEL_NO_TRANS,
-			  .m = 2, .n = 2, .k = 3, .lda = 3, .ldb = 2, .ldc = 2, .alpha = 1 },
+		/* m, n, k = 2, 2, 3; leading dimensions 3, 2, 2; alpha and beta */
+		.gemm = { VACCEL_ROW_MAJOR, VACCEL_NO_TRANS, VACCEL_NO_TRANS, 0, 2, 2, 3, 3, 2, 2, 1, 0 },
 		.a = a,
 		.b = b,
 	};

@@ -9,6 +9,7 @@ static int multiply(struct vaccel_session *session)
 {
 	struct vaccel_buffer *buffer;
 	float *a, *b, *c;
+	int r;
 
 	if (vaccel_buffer_alloc(session, 3 * N * N * sizeof(float), &buffer) < 0)
 		return -1;
@@ -19,8 +20,9 @@ static int multiply(struct vaccel_session *session)
 		a[i] = (float)(i % 7);
 		b[i] = (float)(i / N == i % N) * 2; /* twice the identity */
 	}
-	if (vaccel_sgemm(session, VACCEL_ROW_MAJOR, VACCEL_NO_TRANS, VACCEL_NO_TRANS, N, N, N, 1, a, N, b, N, 0, c, N) < 0)
-		return -1;
+	r = vaccel_sgemm(session, VACCEL_ROW_MAJOR, VACCEL_NO_TRANS, VACCEL_NO_TRANS, N, N, N, 1, a, N, b, N, 0, c, N);
+	if (r < 0)
+		return r;
 	for (int i = 0; i < N * N; i++) {
 		if (c[i] != 2 * a[i]) {
 			fprintf(stderr, "element %d is %g, not %g\n", i, c[i], 2 * a[i]);

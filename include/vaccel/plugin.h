@@ -40,7 +40,7 @@ struct vaccel_plugin_report {
 struct vaccel_plugin_arg {
 	void *data;
 	size_t len;
-	uint32_t dir;	   /* 1 in, 2 out, 3 both */
+	uint32_t dir; /* 1 in, 2 out, 3 both */
 	uint32_t reserved;
 	uint64_t buffer;   /* not 0: names the registered buffer that data lies in, until buffer_gone() */
 	void *buffer_data; /* that buffer's first byte */
@@ -67,7 +67,10 @@ struct vaccel_op_impl {
 	int (*run)(const struct vaccel_plugin_call *call);
 };
 
-#define VACCEL_IMPL(op_, run_) { .op = VACCEL_OP_##op_, .run = (run_) }
+#define VACCEL_IMPL(op_, run_)                       \
+	{                                            \
+		.op = VACCEL_OP_##op_, .run = (run_) \
+	}
 
 /** A key of the plugin's section in the configuration, for `vaccel plugin NAME` and for error messages. */
 struct vaccel_plugin_key {
@@ -92,11 +95,12 @@ struct vaccel_plugin_host {
 };
 
 struct vaccel_plugin {
-	size_t size; /* of this struct   \                          */
-	uint32_t abi; /*                  > VACCEL_PLUGIN_HEADER    */
-	uint32_t call_size; /*           /                          */
+	/* The first three come from VACCEL_PLUGIN_HEADER. */
+	size_t size;
+	uint32_t abi;
+	uint32_t call_size;
 
-	const char *name;	 /* lower case, as in the configuration and the file name vaccel-NAME.so */
+	const char *name; /* lower case, as in the configuration and the file name vaccel-NAME.so */
 	const char *version;
 	const char *description; /* one line */
 	uint32_t threads;	 /* enum vaccel_plugin_threads */
@@ -119,17 +123,17 @@ struct vaccel_plugin {
 	void (*buffer_gone)(uint64_t buffer);
 };
 
-#define VACCEL_PLUGIN_HEADER                                                                                           \
+#define VACCEL_PLUGIN_HEADER \
 	.size = sizeof(struct vaccel_plugin), .abi = VACCEL_PLUGIN_ABI, .call_size = sizeof(struct vaccel_plugin_call)
 
 /** The symbol that the loader looks for. */
 #define VACCEL_PLUGIN_SYMBOL "vaccel_plugin_entry"
 
-#define VACCEL_PLUGIN(plugin_)                                                                                         \
-	__attribute__((visibility("default"))) const struct vaccel_plugin *vaccel_plugin_entry(void);                  \
-	const struct vaccel_plugin *vaccel_plugin_entry(void)                                                          \
-	{                                                                                                              \
-		return &(plugin_);                                                                                     \
+#define VACCEL_PLUGIN(plugin_)                                                                        \
+	__attribute__((visibility("default"))) const struct vaccel_plugin *vaccel_plugin_entry(void); \
+	const struct vaccel_plugin *vaccel_plugin_entry(void)                                         \
+	{                                                                                             \
+		return &(plugin_);                                                                    \
 	}
 
 #ifdef __cplusplus
@@ -140,8 +144,8 @@ struct vaccel_plugin {
 #include <stdio.h>
 
 /** Says why a callback fails and returns error, so that `return vaccel_plugin_error(...)` reads well. */
-__attribute__((format(printf, 3, 4))) static inline int
-vaccel_plugin_error(const struct vaccel_plugin_report *report, int error, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static inline int vaccel_plugin_error(const struct vaccel_plugin_report *report,
+									    int error, const char *format, ...)
 {
 	va_list ap;
 

@@ -89,8 +89,8 @@ int vaccel_context_info(struct vaccel_context *context, struct vaccel_info *ret_
 
 /** An operation and what serves it. Strings live as long as the context. */
 struct vaccel_op_info {
-	size_t size;	      /* in: sizeof(struct vaccel_op_info) */
-	uint32_t op;	      /* enum vaccel_op, or a number that a newer daemon knows */
+	size_t size; /* in: sizeof(struct vaccel_op_info) */
+	uint32_t op; /* enum vaccel_op, or a number that a newer daemon knows */
 	const char *name;
 	const char *plugin;   /* "" when nothing serves it */
 	const char *hardware; /* as the plugin names it */

@@ -10,7 +10,7 @@ guest --out out -- sh -c '
 	seq 300000
 	seq 300001 600000 >&2
 	echo by name > /dev/stderr
-	printf "\001\r\n\377\000" 
+	printf "\001\r\n\377\000"
 	mkdir "$VACCEL_GUEST_OUT/folder"
 	seq 100000 > "$VACCEL_GUEST_OUT/folder/file"
 	ln -s file "$VACCEL_GUEST_OUT/folder/link"
