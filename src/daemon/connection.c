@@ -90,14 +90,12 @@ static void carry_out(struct supervisor *s, struct connection *c)
 		return;
 	if ((step->effects & VHOST_EFFECT_MEM_ADDED) && c->mem_synced) {
 		struct link_msg add = { .type = LINK_MEM_ADD, .conn = c->id, .region = step->region, LINK_MSG_INIT };
-		struct link_msg commit = { .type = LINK_MEM_COMMIT, .conn = c->id, LINK_MSG_INIT };
 
 		for (size_t i = 0; i < c->server.regions.n; i++)
 			if (c->server.regions.rows[i].region.guest_addr == step->region.guest_addr)
 				add.fds[0] = c->server.regions.rows[i].fd;
 		mirror_send(s, &add);
-		mirror_send(s, &commit);
-		c->unacked += 2;
+		c->unacked++;
 	}
 	if ((step->effects & VHOST_EFFECT_CALL) && c->rings[step->index].phase == RING_ON) {
 		struct link_msg call = { .type = LINK_RING_CALL, .conn = c->id, .index = step->index, LINK_MSG_INIT };

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -42,7 +43,7 @@ static void move_fd(int from, int to)
 }
 
 /* The child's way to exec: only descriptors of its own, no blocked signals. */
-static void exec_worker(const struct supervisor *s, int link)
+static void exec_worker(const struct supervisor *s, int link, pid_t parent)
 {
 	char level[32], config[32];
 	char *argv[OPTIONS_MAX_SETS * 2 + 16];
@@ -50,6 +51,10 @@ static void exec_worker(const struct supervisor *s, int link)
 	sigset_t none;
 	size_t n = 0;
 
+	/* Whoever takes over the rings from a supervisor that died must find its worker dead. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(WORKER_EXIT_FAILED);
 	/* Out of the way first: the numbers 3 to 5 may be in use by one another. */
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		fds[i] = fds[i] < 0 ? -1 : fcntl(fds[i], F_DUPFD, 16);
@@ -90,8 +95,8 @@ static void start(struct supervisor *s)
 {
 	const struct timeval timeout = { .tv_sec = SEND_TIMEOUT_S };
 	struct launch *l = &s->launch;
+	pid_t pid, parent;
 	int pair[2];
-	pid_t pid;
 
 	l->next_ns = now_ns() + MAX_DELAY_NS;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
@@ -100,9 +105,10 @@ static void start(struct supervisor *s)
 	}
 	setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
 	l->n_started++;
+	parent = getpid();
 	pid = fork();
 	if (pid == 0)
-		exec_worker(s, pair[1]);
+		exec_worker(s, pair[1], parent);
 	close(pair[1]);
 	if (pid < 0) {
 		log_error("worker: cannot start it: %s", strerror(errno));

@@ -21,7 +21,7 @@ enum link_type {
 	/* Supervisor to worker. */
 	LINK_MEM_CLEAR = 1, /* of a connection none of whose rings runs */
 	LINK_MEM_ADD,	    /* region, fds[0] */
-	LINK_MEM_COMMIT,    /* memory is complete: map registered buffers again */
+	LINK_MEM_COMMIT,    /* memory is complete, no ring runs: map registered buffers again */
 	LINK_RING_START,    /* ring; fds: enum link_fd */
 	LINK_RING_CALL,	    /* fds: call and err as they are from now on */
 	LINK_RING_STOP,	    /* acknowledged with the base when nothing of it is under way */

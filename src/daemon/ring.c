@@ -365,6 +365,8 @@ void ring_stop(struct wring *ring, uint32_t seq)
 {
 	const uint64_t one = 1;
 
+	if (atomic_load(&ring->stopping))
+		return;
 	ring->stop_seq = seq;
 	atomic_store(&ring->stopping, true);
 	if (write(ring->stop_event, &one, sizeof(one)) < 0)

@@ -121,7 +121,10 @@ void wconn_memory_commit(struct wconn *conn)
 
 /* ---- helper thread ---- */
 
-/* Rings stop taking first; what waits is cancelled; what runs is waited for. Then nothing can use the memory. */
+/*
+ * The rings were told to stop. What waits in the engine is cancelled, so that they drain soon; what a ring still took
+ * meanwhile goes with the second round, when nobody can add anything any more. Then nothing uses the memory.
+ */
 static void end_connection(struct wconn *conn)
 {
 	struct worker *worker = conn->worker;
@@ -129,6 +132,7 @@ static void end_connection(struct wconn *conn)
 	engine_owner_gone(worker->engine, conn->id);
 	for (uint32_t i = 0; i < VHOST_MAX_QUEUES; i++)
 		ring_free(wconn_swap_ring(conn, i, NULL));
+	engine_owner_gone(worker->engine, conn->id);
 	vhost_memory_clear(&conn->memory);
 	pthread_mutex_lock(&worker->lock);
 	worker->conns[conn->id - 1] = NULL;
@@ -186,7 +190,8 @@ int wconn_defer(struct wconn *conn, struct request *request)
 	int r;
 
 	pthread_mutex_lock(&conn->helper_lock);
-	r = ensure_helper(conn);
+	/* Once it goes, the helper looks at its queue no more. */
+	r = conn->going ? -ESHUTDOWN : ensure_helper(conn);
 	if (r == 0) {
 		request->next = NULL;
 		*conn->helper_tail = request;
@@ -199,7 +204,7 @@ int wconn_defer(struct wconn *conn, struct request *request)
 
 void wconn_go(struct wconn *conn, uint32_t seq)
 {
-	/* Their acknowledgements go to nobody. */
+	/* Acknowledgements of seq 0 go to nobody. */
 	for (size_t i = 0; i < VHOST_MAX_QUEUES; i++)
 		if (conn->rings[i])
 			ring_stop(conn->rings[i], 0);

@@ -155,7 +155,9 @@ static struct ledger_entry *find_running(struct worker *w, uint32_t owner, uint6
 		for (uint32_t head = 0; ring && ring->requests && head < ring->setup.num; head++) {
 			struct request *request = __atomic_load_n(&ring->requests[head], __ATOMIC_ACQUIRE);
 
-			if (request && request->wire.id == id && ring->ledger->entries[head].running)
+			/* In this order: a request that runs has its id. */
+			if (request && __atomic_load_n(&ring->ledger->entries[head].running, __ATOMIC_ACQUIRE) &&
+			    request->wire.id == id)
 				return &ring->ledger->entries[head];
 		}
 	}

@@ -94,9 +94,9 @@ struct wring {
 	int kick;
 	int stop_event;
 	atomic_bool stopping;
-	bool kicked_out;  /* ring's thread: broken, waits to be stopped */
-	bool must_signal; /* ring's thread: answers that the guest has not been told of */
-	uint32_t stop_seq;
+	bool kicked_out;   /* ring's thread: broken, waits to be stopped */
+	bool must_signal;  /* ring's thread: answers that the guest has not been told of */
+	uint32_t stop_seq; /* set before stopping */
 	pthread_t thread;
 
 	pthread_mutex_t lock;
@@ -138,7 +138,7 @@ void wconn_memory_commit(struct wconn *conn);
 void wconn_go(struct wconn *conn, uint32_t seq);
 /* Puts a ring (or none) in the place of another, which it returns: the watchdog looks at rings. */
 struct wring *wconn_swap_ring(struct wconn *conn, uint32_t index, struct wring *ring);
-/* Gives a request to the helper thread. */
+/* Gives a request to the helper thread; on failure the caller may as well wait itself. */
 int wconn_defer(struct wconn *conn, struct request *request);
 
 /* ---- ring.c ---- */

@@ -53,6 +53,34 @@ pid_t rig_worker(pid_t not )
 	return 0;
 }
 
+/* Ended counts, whether or not anybody has collected it. */
+static bool is_gone(pid_t pid)
+{
+	char path[64], line[256] = "";
+	const char *state;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return true;
+	if (!fgets(line, sizeof(line), file))
+		line[0] = '\0';
+	fclose(file);
+	state = strrchr(line, ')');
+	return !state || state[2] == 'Z' || state[2] == 'X';
+}
+
+void rig_wait_gone(pid_t pid)
+{
+	for (int i = 0; i < WAIT_STEPS; i++) {
+		if (is_gone(pid))
+			return;
+		usleep(20000);
+	}
+	fail_msg("process %d does not end", (int)pid);
+}
+
 pid_t rig_kill_worker(void)
 {
 	pid_t pid = rig_worker(0);

@@ -31,6 +31,8 @@ void rig_start(const char *config);
 void rig_stop(void);
 /* The worker's process; waits until there is one other than `not`. */
 pid_t rig_worker(pid_t not );
+/* Waits until the process has ended. */
+void rig_wait_gone(pid_t pid);
 /* Kills the worker and returns which it was. */
 pid_t rig_kill_worker(void);
 

@@ -238,6 +238,7 @@ static void reconnect(void **state)
 	struct frontend *again;
 	struct vhost_inflight inflight;
 	struct job *job, *behind;
+	pid_t worker;
 	struct error error = { 0 };
 	uint16_t base;
 	int fd = -1;
@@ -250,7 +251,9 @@ static void reconnect(void **state)
 		restart_queue(g, g->frontend, i);
 	works(g);
 	job = send_slow(&(struct product){ g, 72, 0, fault_alpha(FAULT_HANG, 0, 0), 0 });
+	worker = rig_worker(0);
 	daemon_kill(&rig_daemon, SIGKILL);
+	rig_wait_gone(worker);
 	behind = product_send(&(struct product){ g, 8, 131072, 1, 0 }, 0);
 	assert_int_equal(daemon_start(&rig_daemon), 0);
 	if (frontend_connect(rig_daemon.socket, &options, &again, &error) < 0)
