@@ -26,9 +26,9 @@ static int fail(const char *what, int r)
 	return 1;
 }
 
-static int open_transport(struct suite *suite)
+static int open_transport(struct suite *suite, const char *transport)
 {
-	struct vaccel_context_options options = { .size = sizeof(options), .transport = suite->url };
+	struct vaccel_context_options options = { .size = sizeof(options), .transport = transport };
 	int r = vaccel_context_new(&options, &suite->context);
 
 	if (r < 0)
@@ -37,7 +37,8 @@ static int open_transport(struct suite *suite)
 	r = vaccel_context_info(suite->context, &suite->info);
 	if (r < 0)
 		return fail("info", r);
-	suite->url = suite->info.transport;
+	/* It is printed when the context is gone. */
+	snprintf(suite->url, sizeof(suite->url), "%s", suite->info.transport);
 	r = vaccel_session_open(suite->context, &suite->session);
 	return r < 0 ? fail("session", r) : 0;
 }
@@ -69,9 +70,9 @@ static void close_all(struct suite *suite)
 	vaccel_context_free(suite->context);
 }
 
-static int run(struct suite *suite, bool must)
+static int run(struct suite *suite, const char *transport, bool must)
 {
-	int r = reference_start() ? open_transport(suite) : 1;
+	int r = reference_start() ? open_transport(suite, transport) : 1;
 
 	if (r == 0)
 		r = check_plugin(suite, must);
@@ -102,13 +103,14 @@ int main(int argc, char **argv)
 		{ 0 },
 	};
 	struct suite suite = { .seed = 1 };
+	const char *transport = NULL;
 	bool must = false;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		switch (c) {
 		case TRANSPORT:
-			suite.url = optarg;
+			transport = optarg;
 			break;
 		case PLUGIN:
 			suite.plugin = optarg;
@@ -137,7 +139,7 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return 2;
 	}
-	c = run(&suite, must);
+	c = run(&suite, transport, must);
 	reference_stop();
 	return c;
 }

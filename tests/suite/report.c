@@ -68,7 +68,8 @@ int report_end(const struct suite *suite)
 		json_object_object_add(all, "failed", json_object_new_int64(n_failed));
 		json_object_object_add(all, "skipped", json_object_new_int64(n_skipped));
 		json_object_object_add(all, "results", rows);
-		puts(json_object_to_json_string_ext(all, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED));
+		puts(json_object_to_json_string_ext(all, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+								 JSON_C_TO_STRING_NOSLASHESCAPE));
 		json_object_put(all);
 	} else {
 		printf("1..%u\n", n_tests);

@@ -18,7 +18,7 @@ struct suite {
 	struct vaccel_context *context;
 	struct vaccel_session *session;
 	struct vaccel_info info;
-	const char *url;
+	char url[256];
 	const char *plugin; /* that is to serve GEMM; NULL: whichever does */
 	bool quick;
 	uint64_t seed;
