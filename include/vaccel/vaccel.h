@@ -15,6 +15,7 @@
  *   -EOWNERDEAD the host's worker died in it and it cannot be run again: outputs are undefined, the session lives on
  *   -EIO    the host's plugin or hardware failed
  *   -ENODEV, -ENOENT, -ECONNREFUSED, -EACCES  nothing to connect to, or no permission
+ *   -ECONNRESET the daemon went away: open a new context
  *
  * Threads: all functions may be called from any thread; one context, session or buffer may be used by many threads at
  * once, but must not be freed while in use. After fork(), a child must open a context of its own.
