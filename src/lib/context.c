@@ -70,6 +70,17 @@ static char *choose_url(const struct vaccel_context_options *options)
 	return strdup(url);
 }
 
+static int not_known(const char *url)
+{
+	const struct transport_ops *ops;
+	char schemes[64] = "";
+	size_t len = 0;
+
+	for (size_t i = 0; (ops = transport_at(i)) && len < sizeof(schemes); i++)
+		len += (size_t)snprintf(schemes + len, sizeof(schemes) - len, "%s%s:", i ? ", " : "", ops->scheme);
+	return lib_failf(-EINVAL, "transport %.*s: not known; a URL starts with one of %s", URL_SHOWN, url, schemes);
+}
+
 static int open_transport(struct vaccel_context *context)
 {
 	const struct transport_sink sink = { .completed = request_completed, .opaque = context };
@@ -80,8 +91,7 @@ static int open_transport(struct vaccel_context *context)
 
 	ops = transport_find(context->url, &rest);
 	if (!ops)
-		return lib_failf(-EINVAL,
-				 "transport %s: not known; a URL starts with local:, virtio: or shm:", context->url);
+		return not_known(context->url);
 	r = ops->open(rest, &sink, &context->transport, &error);
 	if (r < 0) {
 		error.code = r;
