@@ -109,20 +109,23 @@ static void test_info(void **state)
 	struct fixture *f = *state;
 	struct vaccel_info info = { .size = sizeof(info) }, again = { .size = sizeof(again) };
 	struct vaccel_op_info op = { .size = sizeof(op) };
+	char row[64];
 
 	assert_ok(vaccel_context_info(f->context, &info));
 	assert_string_equal(info.version, vaccel_version());
 	assert_true(*info.host && *info.device);
 	assert_int_equal(info.max_buffer_bytes, 16 << 20);
 	assert_int_equal(info.max_request_bytes, 32 << 20);
-	assert_int_equal(info.n_ops, 3);
+	assert_true(info.n_ops > VACCEL_OP_DGEMM);
 	for (size_t i = 0; i < info.n_ops; i++) {
 		assert_ok(vaccel_context_op(f->context, i, &op));
 		assert_int_equal(op.op, i);
-		assert_string_equal(op.plugin, "fault");
-		assert_true(*op.name && *op.hardware);
+		assert_true(*op.name);
+		/* The plugin fault serves these, and need not serve others. */
+		assert_true(i > VACCEL_OP_DGEMM || (!strcmp(op.plugin, "fault") && *op.hardware));
 	}
-	assert_error(vaccel_context_op(f->context, info.n_ops, &op), -ENOENT, "row 3");
+	snprintf(row, sizeof(row), "row %zu: there are %zu rows", info.n_ops, info.n_ops);
+	assert_error(vaccel_context_op(f->context, info.n_ops, &op), -ENOENT, row);
 	/* The same answer is the same strings. */
 	assert_ok(vaccel_context_info(f->context, &again));
 	assert_ptr_equal(info.host, again.host);
