@@ -39,7 +39,7 @@ def build_module():
         done = subprocess.run([fixture.SOURCE / words[0], *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               text=True, check=False)
         if done.returncode:
-            skip(f"{' '.join(words)}: {done.stderr.strip().splitlines()[-1:]}")
+            skip(f"{' '.join(words)}: {(done.stderr.strip() or 'failed').splitlines()[-1]}")
     return done.stdout.split()[-1]
 
 
@@ -49,9 +49,9 @@ class Faults(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.keys = itertools.count(1)
+        module = None if KIND == "shm" else build_module()
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="vaccel-fault."))
         cls.addClassCleanup(shutil.rmtree, cls.folder)
-        module = None if KIND == "shm" else build_module()
         cls.daemons = []
         for number, (name, limits) in enumerate([("main", ""), ("limited", "op_time_ms = 4000"), ("single", ""),
                                                  ("doomed", "")]):
@@ -330,4 +330,9 @@ if __name__ == "__main__":
     KIND = sys.argv.pop(1)
     if not all(os.access(program, os.X_OK) for program in (fixture.VACCEL, fixture.VACCELD, fixture.CLIENT)):
         skip("VACCEL, VACCELD or VACCEL_FAULT_CLIENT names no program")
-    unittest.main(verbosity=2)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        unittest.main(verbosity=2)
+    finally:
+        # Interrupted, unittest leaves them.
+        Faults.doClassCleanups()
