@@ -296,7 +296,7 @@ class Faults(unittest.TestCase):
         self.works(self.single)
 
     def test_daemon_killed(self):
-        """With its supervisor. QEMU says nothing of it to its guest: a request waits, can be killed, ends on unbinding."""
+        """With its supervisor. QEMU does not tell its guest: a request waits, can be killed, ends on unbinding."""
         tag, key = f"victim-{next(self.keys)}", next(self.keys)
         now = f"now.{key}"
         device = self.doomed.url.rsplit("/", 1)[-1]
