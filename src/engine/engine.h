@@ -77,7 +77,16 @@ struct engine_mapping {
 int engine_buffer_add(struct engine *engine, uint32_t owner, uint64_t session, uint64_t tag,
 		      const struct engine_mapping *mapping, const struct state_extent *extents, uint32_t n_extents,
 		      uint64_t *ret_id, struct error *error);
-/* Gives a buffer of an inherited state its mapping (in a new worker). */
+/*
+ * Walks the owner's buffers that have no mapping: *cursor starts at 0. 1: a row and a copy of its extents, which the
+ * caller frees; 0: no more; -ENOMEM.
+ */
+int engine_buffer_unbound(struct engine *engine, uint32_t owner, uint32_t *cursor, struct state_buffer *ret_row,
+			  struct state_extent **ret_extents, struct error *error);
+/*
+ * Gives a buffer that has no mapping one: in a new worker, or when memory is back. -ENXIO not registered (any more),
+ * -ESTALE its session is being closed, -EINVAL bound, or of another size.
+ */
 int engine_buffer_bind(struct engine *engine, uint64_t id, const struct engine_mapping *mapping, struct error *error);
 /* The owner's memory changed: buffers lose their mapping until bound again. Waits for requests that use them. */
 void engine_owner_unbind(struct engine *engine, uint32_t owner);

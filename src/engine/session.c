@@ -205,7 +205,7 @@ int engine_buffer_add(struct engine *engine, uint32_t owner, uint64_t session, u
 				     error);
 	if (r == 0) {
 		/* The request ran before, and its buffer has been bound since. */
-		surplus = engine->buffers[row_of(*ret_id)].id;
+		surplus = engine->buffers[row_of(*ret_id)].id == *ret_id;
 		if (!surplus)
 			buffer_set(engine,
 				   &(struct state_buffer){
@@ -215,6 +215,45 @@ int engine_buffer_add(struct engine *engine, uint32_t owner, uint64_t session, u
 	pthread_mutex_unlock(&engine->lock);
 	if (surplus && mapping->release)
 		mapping->release(mapping->data, mapping->len, mapping->opaque);
+	return r;
+}
+
+/* Once a session is being closed nothing may be bound in it: what is bound last would be left over. */
+static bool is_closing(const struct engine *engine, uint64_t session)
+{
+	const struct engine_session *object = engine->sessions[row_of(session)];
+
+	return object && object->closing;
+}
+
+static int copy_extents(const struct state_buffer *row, struct state_extent **ret_extents, struct error *error)
+{
+	*ret_extents = calloc(row->n_extents, sizeof(**ret_extents));
+	if (!*ret_extents)
+		return error_set(error, -ENOMEM, "buffer %#" PRIx64 ": no memory for its %u extents", row->id,
+				 row->n_extents);
+	memcpy(*ret_extents, row->extents, row->n_extents * sizeof(**ret_extents));
+	return 0;
+}
+
+int engine_buffer_unbound(struct engine *engine, uint32_t owner, uint32_t *cursor, struct state_buffer *ret_row,
+			  struct state_extent **ret_extents, struct error *error)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&engine->lock);
+	while (state_buffer_next(engine->state, owner, cursor, ret_row)) {
+		if (!ret_row->n_extents || engine->buffers[row_of(ret_row->id)].id == ret_row->id ||
+		    is_closing(engine, ret_row->session))
+			continue;
+		r = copy_extents(ret_row, ret_extents, error);
+		if (r == 0) {
+			ret_row->extents = *ret_extents;
+			r = 1;
+		}
+		break;
+	}
+	pthread_mutex_unlock(&engine->lock);
 	return r;
 }
 
@@ -230,6 +269,10 @@ int engine_buffer_bind(struct engine *engine, uint64_t id, const struct engine_m
 			continue;
 		if (row.len != mapping->len || engine->buffers[row_of(id)].id) {
 			r = error_set(error, -EINVAL, "buffer %#" PRIx64 ": is bound, or has another size", id);
+			break;
+		}
+		if (is_closing(engine, row.session)) {
+			r = error_set(error, -ESTALE, "buffer %#" PRIx64 ": its session is being closed", id);
 			break;
 		}
 		buffer_set(engine, &row, mapping);

@@ -338,6 +338,154 @@ static void unbinding_waits_for_users(void **state)
 	harness_stop(&h);
 }
 
+/* ---- What has no mapping ---- */
+
+struct closing {
+	struct harness *h;
+	uint64_t session;
+};
+
+static void *close_main(void *arg)
+{
+	struct closing *closing = arg;
+
+	assert_int_equal(engine_session_close(closing->h->engine, OWNER, closing->session, NULL), 0);
+	return NULL;
+}
+
+static uint64_t next_unbound(struct harness *h, uint32_t *cursor)
+{
+	struct state_extent *copy = NULL;
+	struct state_buffer row;
+	int r = engine_buffer_unbound(h->engine, OWNER, cursor, &row, &copy, NULL);
+
+	assert_in_range(r, 0, 1);
+	if (r == 0)
+		return 0;
+	assert_true(row.extents == copy && row.n_extents == 1 && row.owner == OWNER);
+	assert_true(copy[0].addr == 0x1000 && copy[0].len == 4096 && row.len == 4096);
+	free(copy);
+	return row.id;
+}
+
+static void unbound_buffers_are_found(void **state)
+{
+	static struct block first, second, third, others;
+	struct engine_mapping mapping = mapping_of(&others);
+	struct harness h;
+	uint64_t session, ids[3];
+	uint32_t cursor = 0;
+
+	start(&h, NULL);
+	session = harness_session(&h, OWNER);
+	ids[0] = add(&h, session, &first);
+	ids[1] = add(&h, session, &second);
+	assert_true(next_unbound(&h, &cursor) == 0);
+	engine_owner_unbind(h.engine, OWNER);
+	ids[2] = add(&h, session, &third);
+	assert_int_equal(engine_buffer_add(h.engine, OTHER, harness_session(&h, OTHER), 0, &mapping, extents, 1,
+					   &(uint64_t){ 0 }, NULL),
+			 0);
+	engine_owner_unbind(h.engine, OTHER);
+	cursor = 0;
+	assert_true(next_unbound(&h, &cursor) == ids[0]);
+	assert_true(next_unbound(&h, &cursor) == ids[1]);
+	assert_true(next_unbound(&h, &cursor) == 0);
+	harness_stop(&h);
+}
+
+/* A mapping that came while its session goes would stay behind, and its row with it. */
+static void nothing_is_bound_in_a_closing_session(void **state)
+{
+	static struct block block, again, next;
+	struct engine_mapping mapping = mapping_of(&again);
+	struct test_request running;
+	pthread_t thread;
+	struct harness h;
+	struct gate gate;
+	uint32_t cursor = 0;
+	struct closing closing = { .h = &h };
+	uint64_t id;
+
+	gate_init(&gate);
+	harness_start(&h, NULL, (const char *const[]){ "order.default=probe-one", "limits.buffers=1", NULL });
+	harness_probe("probe-one")->run = gate_run;
+	closing.session = harness_session(&h, OWNER);
+	id = add(&h, closing.session, &block);
+	engine_owner_unbind(h.engine, OWNER);
+	request_init(&h, &running, VACCEL_OP_SGEMM, OWNER, closing.session);
+	request_submit(&h, &running);
+	await(&gate.entered);
+	assert_int_equal(pthread_create(&thread, NULL, close_main, &closing), 0);
+	/* Until it is closing there is one. */
+	for (uint64_t found = id; found; cursor = 0)
+		found = next_unbound(&h, &cursor);
+	assert_int_equal(engine_buffer_bind(h.engine, id, &mapping, NULL), -ESTALE);
+	sem_post(&gate.leave);
+	assert_int_equal(request_wait(&running), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(engine_buffer_bind(h.engine, id, &mapping, NULL), -ENXIO);
+	assert_int_equal(again.released, 0);
+	/* The only row is whole. */
+	id = add(&h, harness_session(&h, OWNER), &next);
+	assert_int_equal(next.released, 0);
+	assert_int_equal(engine_buffer_remove(h.engine, OWNER, id, NULL), 0);
+	assert_int_equal(next.released, 1);
+	harness_stop(&h);
+}
+
+#define N_TURNS 2000
+
+static atomic_bool turned;
+
+/* Each registration has its own address, which its length tells as well: a torn copy shows. */
+static void *turn_over(void *arg)
+{
+	static struct block block;
+	struct harness *h = arg;
+	uint64_t session = harness_session(h, OWNER);
+
+	for (uint64_t i = 1; i <= N_TURNS; i++) {
+		struct engine_mapping mapping = { .data = block.data, .len = i };
+		const struct state_extent own[] = { { i * 4096, i } };
+		uint64_t id = 0;
+
+		assert_int_equal(engine_buffer_add(h->engine, OWNER, session, 0, &mapping, own, 1, &id, NULL), 0);
+		if (i % 2)
+			engine_owner_unbind(h->engine, OWNER);
+		assert_int_equal(engine_buffer_remove(h->engine, OWNER, id, NULL), 0);
+	}
+	turned = true;
+	return NULL;
+}
+
+/* Memory comes while queues register and unregister. */
+static void the_walk_sees_whole_rows(void **state)
+{
+	static struct block block;
+	pthread_t thread;
+	struct harness h;
+
+	start(&h, NULL);
+	assert_int_equal(pthread_create(&thread, NULL, turn_over, &h), 0);
+	while (!turned) {
+		struct state_extent *copy = NULL;
+		struct state_buffer row;
+		uint32_t cursor = 0;
+
+		while (engine_buffer_unbound(h.engine, OWNER, &cursor, &row, &copy, NULL) > 0) {
+			struct engine_mapping mapping = { .data = block.data, .len = row.len };
+			int r = engine_buffer_bind(h.engine, row.id, &mapping, NULL);
+
+			assert_true(copy[0].len == row.len && copy[0].addr == row.len * 4096);
+			assert_true(r == 0 || r == -ENXIO);
+			free(copy);
+		}
+	}
+	pthread_join(thread, NULL);
+	harness_stop(&h);
+}
+
 /* ---- Limits ---- */
 
 static void limits_hold(void **state)
@@ -378,6 +526,9 @@ int main(void)
 		cmocka_unit_test(an_owner_and_an_engine_let_go),
 		cmocka_unit_test(the_next_worker_binds),
 		cmocka_unit_test(unbinding_waits_for_users),
+		cmocka_unit_test(unbound_buffers_are_found),
+		cmocka_unit_test(nothing_is_bound_in_a_closing_session),
+		cmocka_unit_test(the_walk_sees_whole_rows),
 		cmocka_unit_test(limits_hold),
 	};
 
