@@ -35,27 +35,19 @@ static int session_close(struct request *request, uint64_t *ret_value, struct er
 	return r == -ESTALE && request->recovered ? 0 : r;
 }
 
-static struct vhost_extent next_extent(const void *opaque, uint32_t i)
-{
-	const struct request *request = opaque;
-	struct wire_extent extent = wire_extent(&request->wire, request->wire.args[0].first_extent + i);
-
-	return (struct vhost_extent){ .gpa = extent.addr, .len = extent.len };
-}
-
-static void release(void *data, uint64_t len, void *opaque)
-{
-	vhost_alias_unmap(opaque);
-	free(opaque);
-}
-
-static int add_buffer(struct request *request, struct vhost_alias *alias, uint64_t *ret_id, struct error *error)
+static int buffer_register(struct request *request, uint64_t *ret_value, struct error *error)
 {
 	const struct wire_arg *arg = &request->wire.args[0];
 	struct wconn *conn = request->ring->conn;
-	struct engine_mapping mapping = { .data = alias->data, .len = alias->len, .release = release, .opaque = alias };
-	_cleanup_free_ struct state_extent *extents = calloc(arg->n_extents, sizeof(*extents));
+	struct worker *worker = conn->worker;
+	_cleanup_free_ struct state_extent *extents = NULL;
+	struct engine_mapping mapping;
+	int r;
 
+	if (arg->len > worker->config->limits.buffer_bytes)
+		return error_set(error, -E2BIG, "buffer: %" PRIu64 " bytes, at most %" PRIu64 " are allowed", arg->len,
+				 worker->config->limits.buffer_bytes);
+	extents = calloc(arg->n_extents, sizeof(*extents));
 	if (!extents)
 		return error_set(error, -ENOMEM, "buffer: no memory for %u extents", arg->n_extents);
 	for (uint32_t i = 0; i < arg->n_extents; i++) {
@@ -63,40 +55,13 @@ static int add_buffer(struct request *request, struct vhost_alias *alias, uint64
 
 		extents[i] = (struct state_extent){ .addr = extent.addr, .len = extent.len };
 	}
-	return engine_buffer_add(conn->worker->engine, conn->id, request->wire.session, tag_of(request), &mapping,
-				 extents, arg->n_extents, ret_id, error);
-}
-
-static int buffer_register(struct request *request, uint64_t *ret_value, struct error *error)
-{
-	const struct wire_arg *arg = &request->wire.args[0];
-	struct wconn *conn = request->ring->conn;
-	struct worker *worker = conn->worker;
-	struct vhost_alias *alias;
-	uint64_t id = 0;
-	int r;
-
-	if (arg->len > worker->config->limits.buffer_bytes)
-		return error_set(error, -E2BIG, "buffer: %" PRIu64 " bytes, at most %" PRIu64 " are allowed", arg->len,
-				 worker->config->limits.buffer_bytes);
-	alias = calloc(1, sizeof(*alias));
-	if (!alias)
-		return error_set(error, -ENOMEM, "buffer: no memory");
-	pthread_rwlock_rdlock(&conn->memory_lock);
-	r = vhost_alias_map(&conn->memory, next_extent, request, arg->n_extents, &worker->alias_budget, alias, error);
-	pthread_rwlock_unlock(&conn->memory_lock);
-	if (r < 0) {
-		free(alias);
-		return error_prefix(error, "buffer");
-	}
-	r = add_buffer(request, alias, &id, error);
+	r = wconn_map_buffer(conn, extents, arg->n_extents, &mapping, error);
 	if (r < 0)
-		release(NULL, 0, alias);
-	/* Registered before the last worker died, and mapped again when memory came back. */
-	if (r == -EBUSY && request->recovered && id)
-		r = 0;
-	if (r == 0)
-		*ret_value = id;
+		return error_prefix(error, "buffer");
+	r = engine_buffer_add(worker->engine, conn->id, request->wire.session, tag_of(request), &mapping, extents,
+			      arg->n_extents, ret_value, error);
+	if (r < 0)
+		mapping.release(mapping.data, mapping.len, mapping.opaque);
 	return r;
 }
 

@@ -46,29 +46,11 @@ struct wring *wconn_swap_ring(struct wconn *conn, uint32_t index, struct wring *
 
 /* ---- memory ---- */
 
-int wconn_memory_add(struct wconn *conn, const struct vhost_region *region, int fd, struct error *error)
-{
-	int r;
-
-	pthread_rwlock_wrlock(&conn->memory_lock);
-	r = vhost_memory_add(&conn->memory, region, fd, error);
-	pthread_rwlock_unlock(&conn->memory_lock);
-	return r;
-}
-
-void wconn_memory_clear(struct wconn *conn)
-{
-	engine_owner_unbind(conn->worker->engine, conn->id);
-	pthread_rwlock_wrlock(&conn->memory_lock);
-	vhost_memory_clear(&conn->memory);
-	pthread_rwlock_unlock(&conn->memory_lock);
-}
-
 static struct vhost_extent next_extent(const void *opaque, uint32_t i)
 {
-	const struct state_buffer *row = opaque;
+	const struct state_extent *extents = opaque;
 
-	return (struct vhost_extent){ .gpa = row->extents[i].addr, .len = row->extents[i].len };
+	return (struct vhost_extent){ .gpa = extents[i].addr, .len = extents[i].len };
 }
 
 static void release(void *data, uint64_t len, void *opaque)
@@ -77,46 +59,90 @@ static void release(void *data, uint64_t len, void *opaque)
 	free(opaque);
 }
 
-/* The extents come from the state, which a worker before may have damaged: they are checked like a guest's. */
-static int bind_buffer(struct wconn *conn, const struct state_buffer *row, struct error *error)
+int wconn_map_buffer(struct wconn *conn, const struct state_extent *extents, uint32_t n,
+		     struct engine_mapping *ret_mapping, struct error *error)
 {
-	struct worker *worker = conn->worker;
 	struct vhost_alias *alias = calloc(1, sizeof(*alias));
 	int r;
 
 	if (!alias)
 		return error_set(error, -ENOMEM, "no memory");
-	r = vhost_alias_map(&conn->memory, next_extent, row, row->n_extents, &worker->alias_budget, alias, error);
-	if (r == 0) {
-		struct engine_mapping mapping = {
-			.data = alias->data, .len = alias->len, .release = release, .opaque = alias
-		};
-
-		r = engine_buffer_bind(worker->engine, row->id, &mapping, error);
-		if (r < 0)
-			vhost_alias_unmap(alias);
-	}
-	if (r < 0)
+	pthread_rwlock_rdlock(&conn->memory_lock);
+	r = vhost_alias_map(&conn->memory, next_extent, extents, n, &conn->worker->alias_budget, alias, error);
+	pthread_rwlock_unlock(&conn->memory_lock);
+	if (r < 0) {
 		free(alias);
+		return r;
+	}
+	*ret_mapping =
+		(struct engine_mapping){ .data = alias->data, .len = alias->len, .release = release, .opaque = alias };
+	return 0;
+}
+
+/*
+ * The extents come from the state, which a worker before may have damaged: they are checked like a guest's. level is
+ * that of the line about a buffer whose memory is not there.
+ */
+static void bind_buffer(struct wconn *conn, const struct state_buffer *row, int level)
+{
+	struct engine_mapping mapping;
+	struct error error = { 0 };
+
+	if (wconn_map_buffer(conn, row->extents, row->n_extents, &mapping, &error) < 0) {
+		log_line(level, "connection %u: buffer %#" PRIx64 " cannot be used: %s", conn->id, row->id, error.text);
+		return;
+	}
+	/* Only what rings do meanwhile can be in the way: it was unregistered, say. */
+	if (engine_buffer_bind(conn->worker->engine, row->id, &mapping, &error) < 0) {
+		log_debug("connection %u: %s", conn->id, error.text);
+		mapping.release(mapping.data, mapping.len, mapping.opaque);
+	}
+}
+
+static void bind_buffers(struct wconn *conn, int level)
+{
+	struct error error = { 0 };
+	struct state_buffer row;
+	uint32_t cursor = 0;
+	int r;
+
+	do {
+		_cleanup_free_ struct state_extent *extents = NULL;
+
+		r = engine_buffer_unbound(conn->worker->engine, conn->id, &cursor, &row, &extents, &error);
+		if (r > 0)
+			bind_buffer(conn, &row, level);
+	} while (r > 0);
+	if (r < 0)
+		log_warning("connection %u: %s", conn->id, error.text);
+}
+
+int wconn_memory_add(struct wconn *conn, const struct vhost_region *region, int fd, struct error *error)
+{
+	int r;
+
+	pthread_rwlock_wrlock(&conn->memory_lock);
+	r = vhost_memory_add(&conn->memory, region, fd, error);
+	pthread_rwlock_unlock(&conn->memory_lock);
+	/* Buffers whose memory was taken away may have it back. */
+	if (r == 0 && conn->committed)
+		bind_buffers(conn, LOG_DEBUG);
 	return r;
+}
+
+void wconn_memory_clear(struct wconn *conn)
+{
+	conn->committed = false;
+	engine_owner_unbind(conn->worker->engine, conn->id);
+	pthread_rwlock_wrlock(&conn->memory_lock);
+	vhost_memory_clear(&conn->memory);
+	pthread_rwlock_unlock(&conn->memory_lock);
 }
 
 void wconn_memory_commit(struct wconn *conn)
 {
-	struct worker *worker = conn->worker;
-	struct state_buffer row;
-	uint32_t cursor = 0;
-
-	while (state_buffer_next(worker->state, conn->id, &cursor, &row)) {
-		struct error error = { 0 };
-		void *data;
-
-		if (engine_buffer_range(worker->engine, conn->id, row.session, row.id, 0, 0, &data, NULL) == 0)
-			continue; /* mapped already */
-		if (bind_buffer(conn, &row, &error) < 0)
-			log_warning("connection %u: buffer %#" PRIx64 " cannot be used: %s", conn->id, row.id,
-				    error.text);
-	}
+	bind_buffers(conn, LOG_WARNING);
+	conn->committed = true;
 }
 
 /* ---- helper thread ---- */

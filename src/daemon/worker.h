@@ -113,6 +113,7 @@ struct wconn {
 	uint32_t id;
 	struct vhost_memory memory;
 	pthread_rwlock_t memory_lock;
+	bool committed; /* control thread: memory is whole, what is added now comes on top */
 	struct wring *rings[VHOST_MAX_QUEUES];
 	atomic_uint n_requests;
 	pthread_mutex_t helper_lock;
@@ -129,11 +130,15 @@ void worker_ack(struct worker *worker, uint32_t conn, uint32_t seq, int result, 
 
 /* ---- wconn.c ---- */
 struct wconn *wconn_get(struct worker *worker, uint32_t id);
+/* Takes fd on success. After the first commit also maps the buffers that waited for it. */
 int wconn_memory_add(struct wconn *conn, const struct vhost_region *region, int fd, struct error *error);
 /* No ring runs. */
 void wconn_memory_clear(struct wconn *conn);
 /* Maps the buffers that the state knows and that are not mapped. */
 void wconn_memory_commit(struct wconn *conn);
+/* Extents as a mapping for the engine; its release() gives it back. */
+int wconn_map_buffer(struct wconn *conn, const struct state_extent *extents, uint32_t n,
+		     struct engine_mapping *ret_mapping, struct error *error);
 /* Has the helper thread end the connection and acknowledge seq. */
 void wconn_go(struct wconn *conn, uint32_t seq);
 /* Puts a ring (or none) in the place of another, which it returns: the watchdog looks at rings. */

@@ -164,6 +164,54 @@ static void memory_comes_and_goes(void **state)
 	}
 }
 
+static void tell_region(struct guest *g, uint32_t request, const struct vhost_region *region, int fd)
+{
+	struct error error = { 0 };
+	struct vhost_msg msg;
+
+	vhost_msg_init(&msg, request, sizeof(struct vhost_mem_reg));
+	msg.payload.mem_reg.region = *region;
+	if (request == VHOST_ADD_MEM_REG) {
+		msg.fds[0] = fd;
+		msg.n_fds = 1;
+	}
+	if (frontend_message(g->frontend, &msg, false, &error) < 0)
+		fail_msg("%s", error.text);
+}
+
+/* A VMM that changes its map takes regions away and shares them again: buffers in them are as before. */
+static void memory_comes_back(void **state)
+{
+	struct guest *g = open_guest();
+	const struct vhost_region region = { .guest_addr = 0x1000, .size = 65536, .user_addr = 0x1000 };
+	const struct wire_extent mixed[2] = { { guest_heap_addr(g, 0), 65536 }, { 0x1000, 4096 } };
+	struct product in_part = { g, 8, 0, 1, 0 }, whole = { g, 8, 0, 1, 0 }, another = { g, 8, 0, 1, 0 };
+	struct wire_request unregister = { .type = VIRTIO_ACCEL_T_BUFFER_UNREGISTER, .session = g->session };
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, 65536), 0);
+	tell_region(g, VHOST_ADD_MEM_REG, &region, fd);
+	whole.buffer = guest_register(g, mixed, 1, VIRTIO_ACCEL_S_OK);
+	in_part.buffer = guest_register(g, mixed, 2, VIRTIO_ACCEL_S_OK);
+	another.buffer = guest_register(g, mixed, 2, VIRTIO_ACCEL_S_OK);
+	for (int i = 0; i < 3; i++) {
+		product_run(&in_part, 0, VIRTIO_ACCEL_S_OK);
+		tell_region(g, VHOST_REM_MEM_REG, &region, -1);
+		product_run(&in_part, 0, VIRTIO_ACCEL_S_FAULT);
+		product_run(&whole, 1, VIRTIO_ACCEL_S_OK);
+		/* Also what was unregistered meanwhile stays so. */
+		unregister.object = another.buffer;
+		guest_call(g, 1, &unregister, i == 0 ? VIRTIO_ACCEL_S_OK : VIRTIO_ACCEL_S_STALE);
+		tell_region(g, VHOST_ADD_MEM_REG, &region, fd);
+		product_run(&in_part, 1, VIRTIO_ACCEL_S_OK);
+		product_run(&another, 1, VIRTIO_ACCEL_S_STALE);
+	}
+	rig_kill_worker();
+	product_run(&in_part, 0, VIRTIO_ACCEL_S_OK);
+	close(fd);
+	guest_close(g);
+}
+
 /* A call descriptor that is a socket (UML), one that is exchanged while requests run, and none at all. */
 static void call_descriptors(void **state)
 {
@@ -437,9 +485,9 @@ static void memory_taken_away(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(quiesce),	     T(quiesce_hanging), T(reset_device),      T(memory_comes_and_goes),
-		T(call_descriptors), T(reconnect),	 T(bad_messages),      T(broken_ring),
-		T(ring_nowhere),     T(killed_and_gone), T(memory_taken_away),
+		T(quiesce),	      T(quiesce_hanging),  T(reset_device),    T(memory_comes_and_goes),
+		T(memory_comes_back), T(call_descriptors), T(reconnect),       T(bad_messages),
+		T(broken_ring),	      T(ring_nowhere),	   T(killed_and_gone), T(memory_taken_away),
 	};
 	const char *daemon = getenv("VACCELD");
 
