@@ -4,6 +4,7 @@
  *
  * Two passes over the extents: the first checks and counts, joining pieces that follow each other in their file; the
  * second maps each joined run into a reserved range. A run is as long as it can be: mappings are the scarce resource.
+ * Extents that are not the same in both passes are refused before anything is mapped outside of that range.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -108,8 +109,15 @@ static int count_run(void *opaque, const struct run *run, struct error *error)
 }
 
 struct placing {
+	struct tally tally;
 	char *at; /* page where the next run goes */
+	char *end;
 };
+
+static int extents_changed(struct error *error)
+{
+	return error_set(error, -EINVAL, "extents changed while they were mapped");
+}
 
 static int place_run(void *opaque, const struct run *run, struct error *error)
 {
@@ -117,13 +125,31 @@ static int place_run(void *opaque, const struct run *run, struct error *error)
 	uint64_t offset = run->row->offset + run->start;
 	uint64_t skip = offset % PAGE;
 	uint64_t len = (skip + run->len + PAGE - 1) / PAGE * PAGE;
+	int r = count_run(&placing->tally, run, error);
 
+	if (r < 0)
+		return r;
+	if (len > (uint64_t)(placing->end - placing->at))
+		return extents_changed(error);
 	if (mmap(placing->at, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, run->row->fd,
 		 (off_t)(offset - skip)) == MAP_FAILED)
 		return error_set(error, -errno, "cannot map %" PRIu64 " bytes of shared memory again: %s", len,
 				 strerror(errno));
 	placing->at += len;
 	return 0;
+}
+
+/* The second pass. */
+static int place_runs(struct walk walk, const struct tally *tally, char *map, uint64_t map_len, struct error *error)
+{
+	struct placing placing = { .at = map, .end = map + map_len };
+	const struct tally *again = &placing.tally;
+	int r = for_each_run(walk, place_run, &placing, error);
+
+	if (r == 0 && (again->len != tally->len || again->n != tally->n || again->first.row != tally->first.row ||
+		       again->first.start != tally->first.start))
+		return extents_changed(error);
+	return r;
 }
 
 static bool take_budget(atomic_uint *budget, unsigned int n)
@@ -142,7 +168,6 @@ int vhost_alias_map(const struct vhost_memory *memory, struct vhost_extent (*nex
 {
 	struct walk walk = { .memory = memory, .next = next, .opaque = opaque, .n = n };
 	struct tally tally = { .len = 0 };
-	struct placing placing;
 	uint64_t skip, map_len;
 	void *map;
 	int r = for_each_run(walk, count_run, &tally, error);
@@ -166,8 +191,7 @@ int vhost_alias_map(const struct vhost_memory *memory, struct vhost_extent (*nex
 		atomic_fetch_sub(budget, tally.n);
 		return error_set(error, -ENOMEM, "cannot reserve %" PRIu64 " bytes of addresses", map_len);
 	}
-	placing.at = map;
-	r = for_each_run(walk, place_run, &placing, error);
+	r = place_runs(walk, &tally, map, map_len, error);
 	if (r < 0) {
 		munmap(map, map_len);
 		atomic_fetch_sub(budget, tally.n);

@@ -258,12 +258,58 @@ static void alias_refused(void **state)
 	free(many);
 }
 
+/* Extents that are other ones when they are read again: from a table that somebody writes to. */
+struct changing {
+	const struct vhost_extent *first, *second;
+	uint32_t *n_read;
+	uint32_t n;
+};
+
+static struct vhost_extent next_changing(const void *opaque, uint32_t i)
+{
+	const struct changing *changing = opaque;
+
+	return (*changing->n_read)++ < changing->n ? changing->first[i] : changing->second[i];
+}
+
+static void alias_changes(void **state)
+{
+	const struct vhost_extent extents[] = { { 9 * PAGE, PAGE }, { 0, PAGE } };
+	const struct vhost_extent others[][2] = {
+		{ { 9 * PAGE, PAGE }, { 0, 3 * PAGE } },     /* more pages than there is room for */
+		{ { 9 * PAGE, PAGE }, { 0, PAGE - 1 } },     /* fewer bytes */
+		{ { 9 * PAGE, PAGE - 8 }, { 0, PAGE + 8 } }, /* a boundary inside a page */
+		{ { 9 * PAGE + 8, PAGE - 8 }, { 0, PAGE } }, /* another beginning */
+		{ { 0, PAGE }, { PAGE, PAGE } },	     /* one piece */
+		{ { 9 * PAGE, PAGE }, { 3 * PAGE, PAGE } },  /* not there */
+		{ { 8 * PAGE, PAGE }, { 0, PAGE } },	     /* other pages */
+	};
+	struct vhost_memory memory = { .n = 0 };
+	struct vhost_alias alias;
+	atomic_uint budget = 0;
+	struct error error;
+	int fd;
+
+	fill(&memory, &fd);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		uint32_t n_read = 0;
+		struct changing changing = { extents, others[i], &n_read, 2 };
+		int r = vhost_alias_map(&memory, next_changing, &changing, 2, &budget, &alias, &error);
+
+		if (r != -EINVAL && r != -EFAULT)
+			fail_msg("case %zu: %d", i, r);
+		assert_int_equal(budget, 0);
+	}
+	vhost_memory_clear(&memory);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(refused),	 cmocka_unit_test(overlaps), cmocka_unit_test(removed),
-		cmocka_unit_test(translated),	 cmocka_unit_test(aliased),  cmocka_unit_test(aliased_in_place),
-		cmocka_unit_test(alias_refused),
+		cmocka_unit_test(refused),	 cmocka_unit_test(overlaps),	  cmocka_unit_test(removed),
+		cmocka_unit_test(translated),	 cmocka_unit_test(aliased),	  cmocka_unit_test(aliased_in_place),
+		cmocka_unit_test(alias_refused), cmocka_unit_test(alias_changes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
