@@ -78,9 +78,10 @@ static void print_text(struct json_object *where)
 
 	for (size_t i = 0; i < ARRAY_SIZE(facts); i++)
 		printf("%-10s %s\n", facts[i], text_of(where, facts[i]));
-	printf("%-10s %s sessions, %s buffers, %s bytes in a buffer, %s bytes in a request, %s queues\n\n", "limits",
+	/* How many queues there are is among the words for the device, where it has any. */
+	printf("%-10s %s sessions, %s buffers, %s bytes in a buffer, %s bytes in a request\n\n", "limits",
 	       text_of(limits, "sessions"), text_of(limits, "buffers"), text_of(limits, "buffer_bytes"),
-	       text_of(limits, "request_bytes"), text_of(limits, "queues"));
+	       text_of(limits, "request_bytes"));
 	print_ops(json_object_object_get(where, "ops"));
 	for (size_t i = 0; failures && i < json_object_array_length(failures); i++) {
 		struct json_object *row = json_object_array_get_idx(failures, i);

@@ -27,9 +27,9 @@ static void report(struct cli *cli, const char *transport, const struct stats *s
 	struct json_object *object;
 
 	if (!cli->json) {
-		printf("%s: %zu requests: min %.1f us, median %.1f us, p99 %.1f us, max %.1f us\n", transport, stats->n,
-		       (double)stats->min / 1e3, (double)stats->median / 1e3, (double)stats->p99 / 1e3,
-		       (double)stats->max / 1e3);
+		printf("%zu request%s over %s\nmin %.1f us, median %.1f us, p99 %.1f us, max %.1f us\n", stats->n,
+		       stats->n == 1 ? "" : "s", transport, (double)stats->min / 1e3, (double)stats->median / 1e3,
+		       (double)stats->p99 / 1e3, (double)stats->max / 1e3);
 		return;
 	}
 	object = json_object_new_object();
