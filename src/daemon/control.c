@@ -44,6 +44,8 @@ static int buffer_register(struct request *request, uint64_t *ret_value, struct 
 	struct engine_mapping mapping;
 	int r;
 
+	if (arg->dir != VIRTIO_ACCEL_DIR_INOUT)
+		return error_set(error, -EINVAL, "buffer: its direction is %u, not INOUT", arg->dir);
 	if (arg->len > worker->config->limits.buffer_bytes)
 		return error_set(error, -E2BIG, "buffer: %" PRIu64 " bytes, at most %" PRIu64 " are allowed", arg->len,
 				 worker->config->limits.buffer_bytes);
@@ -68,7 +70,8 @@ static int buffer_register(struct request *request, uint64_t *ret_value, struct 
 static int buffer_unregister(struct request *request, uint64_t *ret_value, struct error *error)
 {
 	struct wconn *conn = request->ring->conn;
-	int r = engine_buffer_remove(conn->worker->engine, conn->id, request->wire.object, error);
+	int r = engine_buffer_remove(conn->worker->engine, conn->id, request->wire.session, request->wire.object,
+				     error);
 
 	return r == -ESTALE && request->recovered ? 0 : r;
 }

@@ -33,8 +33,13 @@ struct engine_request {
 	uint32_t owner;
 	uint64_t id;	     /* for engine_cancel(); unique in the owner */
 	uint64_t arrived_ns; /* now_ns() on arrival; deadlines count from here. 0: now */
-	void (*started)(
-		struct engine_request *request); /* may be NULL: the plugin is about to run; same thread as it */
+	/*
+	 * May be NULL. For each plugin that tries it, in the thread that is in the plugin: it is entered (and may have to open
+	 * its session first), the op is about to run, it is left.
+	 */
+	void (*entered)(struct engine_request *request);
+	void (*started)(struct engine_request *request);
+	void (*left)(struct engine_request *request);
 	void (*done)(struct engine_request *request);
 
 	/* Set by the engine before done(). */
@@ -90,8 +95,8 @@ int engine_buffer_unbound(struct engine *engine, uint32_t owner, uint32_t *curso
 int engine_buffer_bind(struct engine *engine, uint64_t id, const struct engine_mapping *mapping, struct error *error);
 /* The owner's memory changed: buffers lose their mapping until bound again. Waits for requests that use them. */
 void engine_owner_unbind(struct engine *engine, uint32_t owner);
-/* -EBUSY while a request uses it. */
-int engine_buffer_remove(struct engine *engine, uint32_t owner, uint64_t id, struct error *error);
+/* -EBUSY while a request uses it, -ENXIO also if it is another session's. */
+int engine_buffer_remove(struct engine *engine, uint32_t owner, uint64_t session, uint64_t id, struct error *error);
 /* The mapping of a buffer, e.g. to read arguments of QUERY; -ENXIO, -ESTALE, -ERANGE. */
 int engine_buffer_range(struct engine *engine, uint32_t owner, uint64_t session, uint64_t id, uint64_t offset,
 			uint64_t len, void **ret_data, struct error *error);

@@ -305,7 +305,7 @@ static int buffer_get(struct engine *engine, uint32_t owner, uint64_t session, u
 	return 0;
 }
 
-int engine_buffer_remove(struct engine *engine, uint32_t owner, uint64_t id, struct error *error)
+int engine_buffer_remove(struct engine *engine, uint32_t owner, uint64_t session, uint64_t id, struct error *error)
 {
 	struct engine_mapping mapping = { 0 };
 	struct engine_buffer *buffer;
@@ -314,6 +314,8 @@ int engine_buffer_remove(struct engine *engine, uint32_t owner, uint64_t id, str
 
 	pthread_mutex_lock(&engine->lock);
 	r = state_buffer_get(engine->state, owner, id, &row, error);
+	if (r == 0 && row.session != session)
+		r = error_set(error, -ENXIO, "buffer %#" PRIx64 ": belongs to another session", id);
 	if (r == 0) {
 		buffer = &engine->buffers[row_of(id)];
 		if (buffer->id == id && buffer->refs) {

@@ -213,7 +213,8 @@ static int local_buffer_alloc(struct transport *transport, uint64_t session, siz
 static int local_buffer_free(struct transport *transport, uint64_t session, struct transport_buffer *buffer,
 			     struct error *error)
 {
-	return engine_buffer_remove(local_of(transport)->engine, local_of(transport)->owner, buffer->id, error);
+	return engine_buffer_remove(local_of(transport)->engine, local_of(transport)->owner, session, buffer->id,
+				    error);
 }
 
 /* Only the parts in use: the struct is large. */

@@ -141,16 +141,30 @@ static void buffers(void **state)
 	const struct wire_extent outside = { g->data->guest_addr + DATA_SIZE, 4096 };
 	struct product p = { g, 64, 0, 1, 0 };
 	struct wire_request unregister = { .type = VIRTIO_ACCEL_T_BUFFER_UNREGISTER, .session = g->session };
+	struct wire_request only_read = {
+		.type = VIRTIO_ACCEL_T_BUFFER_REGISTER,
+		.session = g->session,
+		.n_args = 1,
+		.n_extents = 1,
+		.args = { { VIRTIO_ACCEL_ARG_EXTENTS, VIRTIO_ACCEL_DIR_IN, 0, 1, 0, 0, 65536 } },
+		.extents = &whole,
+	};
 	float *low = guest_heap(g, 0), *high = guest_heap(g, 8192);
 
 	p.buffer = guest_register(g, &whole, 1, VIRTIO_ACCEL_S_OK);
 	product_run(&p, 0, VIRTIO_ACCEL_S_OK);
 	unregister.object = p.buffer;
+	/* By the session that has it alone. */
+	unregister.session = guest_session(g);
+	guest_call(g, 0, &unregister, VIRTIO_ACCEL_S_NOBUFFER);
+	product_run(&p, 0, VIRTIO_ACCEL_S_OK);
+	unregister.session = g->session;
 	guest_call(g, 0, &unregister, VIRTIO_ACCEL_S_OK);
 	product_run(&p, 0, VIRTIO_ACCEL_S_STALE);
 	guest_call(g, 0, &unregister, VIRTIO_ACCEL_S_STALE);
 	guest_register(g, inside, 2, VIRTIO_ACCEL_S_INVAL);
 	guest_register(g, &outside, 1, VIRTIO_ACCEL_S_FAULT);
+	guest_call(g, 0, &only_read, VIRTIO_ACCEL_S_INVAL);
 
 	/* 32 x 32: A is the page at 8192, B and C are those at 0 and 4096. */
 	p = (struct product){ g, 32, 0, 1, 0 };

@@ -134,7 +134,7 @@ static void ranges_and_ids_are_checked(void **state)
 	id = add(&h, session, &block);
 	removed = add(&h, session, &second);
 	never = id + 5;
-	assert_int_equal(engine_buffer_remove(h.engine, OWNER, removed, NULL), 0);
+	assert_int_equal(engine_buffer_remove(h.engine, OWNER, session, removed, NULL), 0);
 	assert_int_equal(second.released, 1);
 	assert_true(last_gone == removed);
 	assert_int_equal(run_in_buffer(&h, session, id, 4096 - 64, NULL), 0);
@@ -147,8 +147,10 @@ static void ranges_and_ids_are_checked(void **state)
 	assert_ptr_equal(data, block.data + 4000);
 	assert_int_equal(engine_buffer_range(h.engine, OWNER, session, id, 4000, 97, &data, &error), -ERANGE);
 	assert_int_equal(engine_buffer_range(h.engine, OTHER, others, id, 0, 1, &data, &error), -ENXIO);
-	assert_int_equal(engine_buffer_remove(h.engine, OTHER, id, &error), -ENXIO);
-	assert_int_equal(engine_buffer_remove(h.engine, OWNER, removed, &error), -ESTALE);
+	assert_int_equal(engine_buffer_remove(h.engine, OTHER, others, id, &error), -ENXIO);
+	assert_int_equal(engine_buffer_remove(h.engine, OWNER, session, removed, &error), -ESTALE);
+	assert_int_equal(engine_buffer_remove(h.engine, OWNER, another, id, &error), -ENXIO);
+	assert_text(error, "belongs to another session");
 	assert_int_equal(run_in_buffer(&h, session, id, 0, NULL), 0);
 	assert_int_equal(block.released, 0);
 	assert_int_equal(engine_session_close(h.engine, OWNER, session, NULL), 0);
@@ -180,18 +182,18 @@ static void busy_buffers_stay(void **state)
 	init_in_buffer(&h, &running, session, id, 0);
 	request_submit(&h, &running);
 	await(&gate.entered);
-	assert_int_equal(engine_buffer_remove(h.engine, OWNER, id, &error), -EBUSY);
+	assert_int_equal(engine_buffer_remove(h.engine, OWNER, session, id, &error), -EBUSY);
 	assert_text(error, "a request uses it");
 	init_in_buffer(&h, &waiting, session, id, 64);
 	request_submit(&h, &waiting);
 	sem_post(&gate.leave);
 	assert_int_equal(request_wait(&running), 0);
 	await(&gate.entered);
-	assert_int_equal(engine_buffer_remove(h.engine, OWNER, id, &error), -EBUSY);
+	assert_int_equal(engine_buffer_remove(h.engine, OWNER, session, id, &error), -EBUSY);
 	sem_post(&gate.leave);
 	assert_int_equal(request_wait(&waiting), 0);
 	/* From done() on it is free. */
-	assert_int_equal(engine_buffer_remove(h.engine, OWNER, id, NULL), 0);
+	assert_int_equal(engine_buffer_remove(h.engine, OWNER, session, id, NULL), 0);
 	assert_int_equal(block.released, 1);
 	assert_int_equal(block.gone_before, 1);
 	harness_stop(&h);
@@ -213,7 +215,7 @@ static void a_refused_request_leaves_no_trace(void **state)
 	request_submit(&h, &request);
 	assert_int_equal(request_wait(&request), -ERANGE);
 	assert_text(request.engine.error, "argument 1");
-	assert_int_equal(engine_buffer_remove(h.engine, OWNER, id, NULL), 0);
+	assert_int_equal(engine_buffer_remove(h.engine, OWNER, session, id, NULL), 0);
 	harness_stop(&h);
 }
 
@@ -321,7 +323,7 @@ static void unbinding_waits_for_users(void **state)
 	init_in_buffer(&h, &waiting, session, id, 0);
 	request_submit(&h, &waiting);
 	assert_int_equal(pthread_create(&thread, NULL, unbind_main, &h), 0);
-	assert_int_equal(engine_buffer_remove(h.engine, OWNER, id, NULL), -EBUSY);
+	assert_int_equal(engine_buffer_remove(h.engine, OWNER, session, id, NULL), -EBUSY);
 	assert_int_equal(engine_cancel(h.engine, OWNER, waiting.engine.id, NULL), 0);
 	pthread_join(thread, NULL);
 	assert_int_equal(request_wait(&waiting), -ECANCELED);
@@ -333,7 +335,7 @@ static void unbinding_waits_for_users(void **state)
 	assert_int_equal(engine_buffer_bind(h.engine, id, &mapping, NULL), 0);
 	sem_post(&gate.leave);
 	assert_int_equal(run_in_buffer(&h, session, id, 0, NULL), 0);
-	assert_int_equal(engine_buffer_remove(h.engine, OWNER, id, NULL), 0);
+	assert_int_equal(engine_buffer_remove(h.engine, OWNER, session, id, NULL), 0);
 	assert_int_equal(again.released, 1);
 	harness_stop(&h);
 }
@@ -405,7 +407,7 @@ static void nothing_is_bound_in_a_closing_session(void **state)
 	struct gate gate;
 	uint32_t cursor = 0;
 	struct closing closing = { .h = &h };
-	uint64_t id;
+	uint64_t id, session;
 
 	gate_init(&gate);
 	harness_start(&h, NULL, (const char *const[]){ "order.default=probe-one", "limits.buffers=1", NULL });
@@ -427,9 +429,10 @@ static void nothing_is_bound_in_a_closing_session(void **state)
 	assert_int_equal(engine_buffer_bind(h.engine, id, &mapping, NULL), -ENXIO);
 	assert_int_equal(again.released, 0);
 	/* The only row is whole. */
-	id = add(&h, harness_session(&h, OWNER), &next);
+	session = harness_session(&h, OWNER);
+	id = add(&h, session, &next);
 	assert_int_equal(next.released, 0);
-	assert_int_equal(engine_buffer_remove(h.engine, OWNER, id, NULL), 0);
+	assert_int_equal(engine_buffer_remove(h.engine, OWNER, session, id, NULL), 0);
 	assert_int_equal(next.released, 1);
 	harness_stop(&h);
 }
@@ -453,7 +456,7 @@ static void *turn_over(void *arg)
 		assert_int_equal(engine_buffer_add(h->engine, OWNER, session, 0, &mapping, own, 1, &id, NULL), 0);
 		if (i % 2)
 			engine_owner_unbind(h->engine, OWNER);
-		assert_int_equal(engine_buffer_remove(h->engine, OWNER, id, NULL), 0);
+		assert_int_equal(engine_buffer_remove(h->engine, OWNER, session, id, NULL), 0);
 	}
 	turned = true;
 	return NULL;
