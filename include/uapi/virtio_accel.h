@@ -23,7 +23,7 @@
 /* Feature bits. */
 #define VIRTIO_ACCEL_F_BUFFERS	0 /* BUFFER_REGISTER, BUFFER_UNREGISTER and ARG_BUFFER are understood */
 #define VIRTIO_ACCEL_F_CANCEL	1 /* CANCEL is understood */
-#define VIRTIO_ACCEL_F_DEADLINE 2 /* deadline_ms is honoured */
+#define VIRTIO_ACCEL_F_DEADLINE 2 /* deadline_ms is honoured: what has not begun by then is not run */
 
 /* Device configuration. Fields that a shorter configuration space does not hold read as zero. */
 struct virtio_accel_config {
@@ -37,7 +37,7 @@ struct virtio_accel_config {
 	__le32 max_args;	  /* of one request */
 	__le32 max_extents;	  /* of one request */
 	__le32 max_params_len;	  /* bytes of parameters of one request */
-	__le32 max_deadline_ms;	  /* longest deadline; 0: no limit */
+	__le32 max_deadline_ms;	  /* longest deadline of a request; 0: no limit */
 	__le32 max_message_bytes; /* device-readable bytes of one request */
 	__le32 reserved;
 	__le32 ops[8];		  /* bit N % 32 of word N / 32: operation N (0..255) can be served */
@@ -48,8 +48,8 @@ enum virtio_accel_type {
 	VIRTIO_ACCEL_T_OP = 1,		       /* run an operation in a session */
 	VIRTIO_ACCEL_T_SESSION_OPEN = 2,       /* -> value: session id */
 	VIRTIO_ACCEL_T_SESSION_CLOSE = 3,      /* frees the session's buffers too */
-	VIRTIO_ACCEL_T_BUFFER_REGISTER = 4,    /* args[0]: the extents -> value: buffer id */
-	VIRTIO_ACCEL_T_BUFFER_UNREGISTER = 5,  /* object: buffer id */
+	VIRTIO_ACCEL_T_BUFFER_REGISTER = 4,    /* args[0]: the extents, INOUT -> value: buffer id */
+	VIRTIO_ACCEL_T_BUFFER_UNREGISTER = 5,  /* object: id of a buffer of the session */
 	VIRTIO_ACCEL_T_CANCEL = 6,	       /* object: id of the request to cancel */
 	VIRTIO_ACCEL_T_QUERY = 7,	       /* object: enum virtio_accel_query; args[0]: where to -> value: bytes */
 };
@@ -69,7 +69,7 @@ struct virtio_accel_req {
 	__le64 session;	    /* OP, SESSION_CLOSE, BUFFER_*; otherwise 0 */
 	__le64 object;	    /* see the request types; otherwise 0 */
 	__le32 op;	    /* OP: operation id; otherwise 0 */
-	__le32 deadline_ms; /* OP: from arrival; 0: the device's own limit */
+	__le32 deadline_ms; /* OP: from arrival until it has to begin, what runs is not stopped; 0: none */
 	__le32 params_len;  /* OP: size of the operation's parameters; otherwise 0 */
 	__le32 n_extents;   /* of all arguments together */
 	__le16 n_args;
@@ -112,14 +112,14 @@ enum virtio_accel_status {
 	VIRTIO_ACCEL_S_UNSUPPORTED = 3, /* operation, type or flag unknown, or served by nothing here */
 	VIRTIO_ACCEL_S_NOSESSION = 4,	/* this session id was never given out here */
 	VIRTIO_ACCEL_S_STALE = 5,	/* this session or buffer id was valid once */
-	VIRTIO_ACCEL_S_NOBUFFER = 6,	/* this buffer id was never given out here */
+	VIRTIO_ACCEL_S_NOBUFFER = 6,	/* this buffer id was never given out here, or is another session's */
 	VIRTIO_ACCEL_S_RANGE = 7,	/* an argument is smaller than the operation needs, or leaves its buffer */
 	VIRTIO_ACCEL_S_TOOBIG = 8,	/* larger than a limit of the configuration space */
 	VIRTIO_ACCEL_S_FAULT = 9,	/* an address is not in the memory shared with the device */
 	VIRTIO_ACCEL_S_NOMEM = 10,
 	VIRTIO_ACCEL_S_LIMIT = 11,	/* too many sessions, buffers or requests */
 	VIRTIO_ACCEL_S_BUSY = 12,	/* in use: cannot be freed, or no longer be cancelled */
-	VIRTIO_ACCEL_S_DEADLINE = 13,
+	VIRTIO_ACCEL_S_DEADLINE = 13,	/* not begun by its deadline, or stopped because it ran too long */
 	VIRTIO_ACCEL_S_CANCELED = 14,
 	VIRTIO_ACCEL_S_INTERRUPTED = 15, /* the host's worker died in it, and it may not be run again */
 	VIRTIO_ACCEL_S_IO = 16,		 /* the host's plugin or hardware failed */
@@ -210,11 +210,11 @@ struct vaccel_ioc_arg {
 struct vaccel_ioc_request {
 	__u32 session;
 	__u32 op;
-	__u32 flags; /* 0 */
-	__u32 deadline_ms;
-	__u64 user_data; /* comes back with the completion */
-	__u64 params;	 /* address of the operation's parameters, in wire format */
-	__u64 args;	 /* address of struct vaccel_ioc_arg [n_args] */
+	__u32 flags;	   /* 0 */
+	__u32 deadline_ms; /* from arrival at the device until it has to begin; 0: none */
+	__u64 user_data;   /* comes back with the completion */
+	__u64 params;	   /* address of the operation's parameters, in wire format */
+	__u64 args;	   /* address of struct vaccel_ioc_arg [n_args] */
 	__u32 params_len;
 	__u32 n_args;
 	__u64 id; /* out; names the request to CANCEL */
