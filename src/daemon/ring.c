@@ -20,6 +20,7 @@
 #include "daemon/worker.h"
 #include "util/log.h"
 #include "util/util.h"
+#include "vhost/guard.h"
 
 #define COMPLAINT_NS UINT64_C(1000000000)
 
@@ -275,6 +276,7 @@ static int map_journal(struct wring *ring, int fd, struct error *error)
 		return error_set(error, -errno, "journal: cannot map it: %s", strerror(errno));
 	ring->journal_map = map;
 	ring->journal_len = len;
+	ring->journal_guard = vhost_guard_add(map, len, ring->conn->id);
 	ring->journal = (void *)((char *)map + skip);
 	return 0;
 }
@@ -386,6 +388,7 @@ void ring_free(struct wring *ring)
 	free(ring->recovered);
 	if (ring->ledger)
 		munmap(ring->ledger, LEDGER_BYTES);
+	vhost_guard_remove(ring->journal_guard);
 	if (ring->journal_map)
 		munmap(ring->journal_map, ring->journal_len);
 	close_fd(&ring->kick);

@@ -24,6 +24,7 @@ struct wconn *wconn_get(struct worker *worker, uint32_t id)
 	conn->worker = worker;
 	conn->id = id;
 	conn->helper_tail = &conn->helper_head;
+	conn->memory.owner = id;
 	pthread_rwlock_init(&conn->memory_lock, NULL);
 	pthread_mutex_init(&conn->helper_lock, NULL);
 	pthread_cond_init(&conn->helper_work, NULL);

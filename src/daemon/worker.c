@@ -17,6 +17,7 @@
 #include "daemon/supervisor.h"
 #include "util/log.h"
 #include "util/util.h"
+#include "vhost/guard.h"
 
 /* ---- answers to the supervisor ---- */
 
@@ -208,28 +209,19 @@ static int start_watchdog(struct worker *w, struct error *error)
 /* ---- memory that goes away ---- */
 
 /* For the signal handler, which has no other way to it. */
-static struct worker *faulting_worker;
+static const struct worker *faulting_worker;
 
 /*
  * A front-end that cuts its memory file short kills whoever touches the rest. That must cost it its own connection, not
- * the worker of all others over and over. Only what is safe in a signal handler: reads of tables, and one sendmsg().
+ * the worker of all others over and over. Only what is safe in a signal handler: a look into a table, and one sendmsg().
  */
 static void on_bus_error(int number, siginfo_t *info, void *context)
 {
-	const struct worker *w = faulting_worker;
+	struct link_msg msg = { .type = LINK_FAULT, .conn = vhost_guard_find(info->si_addr), LINK_MSG_INIT };
 
-	for (uint32_t i = 0; i < w->n_conns; i++) {
-		const struct wconn *conn = w->conns[i];
-
-		for (size_t j = 0; conn && j < conn->memory.n; j++) {
-			const struct vhost_mapped *row = &conn->memory.rows[j];
-			struct link_msg msg = { .type = LINK_FAULT, .conn = i + 1, LINK_MSG_INIT };
-
-			if ((uintptr_t)info->si_addr - (uintptr_t)row->map >= row->map_len)
-				continue;
-			link_send(w->link, &msg);
-			_exit(WORKER_EXIT_FAULT);
-		}
+	if (msg.conn) {
+		link_send(faulting_worker->link, &msg);
+		_exit(WORKER_EXIT_FAULT);
 	}
 	/* Not ours to explain: happens again, and then ends the process. */
 	signal(number, SIG_DFL);

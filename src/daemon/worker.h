@@ -87,6 +87,7 @@ struct wring {
 	struct ledger *ledger;
 	void *journal_map; /* the front-end's; NULL: the ledger's */
 	size_t journal_len;
+	unsigned int journal_guard;
 	struct inflight_region *journal;
 	struct inflight_entry *recovered; /* what vq_init() found */
 	int n_recovered;

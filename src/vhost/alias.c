@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include "util/util.h"
+#include "vhost/guard.h"
 #include "vhost/memory.h"
 
 #define PAGE 4096u
@@ -203,6 +204,7 @@ int vhost_alias_map(const struct vhost_memory *memory, struct vhost_extent (*nex
 					   .map = map,
 					   .map_len = map_len,
 					   .n_mappings = tally.n,
+					   .guard = vhost_guard_add(map, map_len, memory->owner),
 					   .budget = budget };
 	return 0;
 }
@@ -211,6 +213,7 @@ void vhost_alias_unmap(struct vhost_alias *alias)
 {
 	if (!alias->map)
 		return;
+	vhost_guard_remove(alias->guard);
 	munmap(alias->map, alias->map_len);
 	atomic_fetch_sub(alias->budget, alias->n_mappings);
 	alias->map = NULL;

@@ -11,6 +11,7 @@
 #include <sys/vfs.h>
 
 #include "util/util.h"
+#include "vhost/guard.h"
 
 #define PAGE 4096u
 
@@ -168,6 +169,7 @@ int vhost_memory_add(struct vhost_memory *memory, const struct vhost_region *reg
 	if (r < 0)
 		return r;
 	memmove(&memory->rows[at + 1], &memory->rows[at], (memory->n - at) * sizeof(memory->rows[0]));
+	mapped.guard = vhost_guard_add(mapped.map, mapped.map_len, memory->owner);
 	memory->rows[at] = mapped;
 	memory->n++;
 	return 0;
@@ -175,6 +177,7 @@ int vhost_memory_add(struct vhost_memory *memory, const struct vhost_region *reg
 
 static void unmap_row(struct vhost_mapped *row)
 {
+	vhost_guard_remove(row->guard);
 	munmap(row->map, row->map_len);
 	close(row->fd);
 }

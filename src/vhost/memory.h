@@ -51,9 +51,11 @@ struct vhost_memory {
 		char *data;	 /* of the region's first byte */
 		void *map;
 		size_t map_len;
-		int fd;		   /* owned */
+		int fd; /* owned */
+		unsigned int guard;
 	} rows[VHOST_MAX_REGIONS]; /* by guest address */
 	size_t n;
+	uint32_t owner; /* as which vhost_guard_find() knows it and its aliases; 0: not at all */
 };
 
 /* As vhost_regions_add(), and maps it. */
@@ -93,6 +95,7 @@ struct vhost_alias {
 	void *map; /* NULL: inside a region's own mapping */
 	size_t map_len;
 	unsigned int n_mappings;
+	unsigned int guard;
 	atomic_uint *budget;
 };
 

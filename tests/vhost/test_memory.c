@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "util/util.h"
+#include "vhost/guard.h"
 
 #define PAGE 4096ul
 
@@ -207,6 +208,34 @@ static void aliased(void **state)
 	close(fd);
 }
 
+/* Whose memory it is can be told of every byte that is mapped, and of no other. */
+static void guarded(void **state)
+{
+	struct vhost_memory memory = { .owner = 7 };
+	struct vhost_region region = region_of(0, 4 * PAGE, 0, 0);
+	const struct vhost_extent swapped[] = { { 2 * PAGE, PAGE }, { 0, PAGE } };
+	atomic_uint budget = 0;
+	struct vhost_alias alias;
+	struct error error = { 0 };
+	char *data, *again, local;
+
+	assert_int_equal(vhost_memory_add(&memory, &region, new_memfd(4 * PAGE), &error), 0);
+	data = memory.rows[0].data;
+	assert_int_equal(vhost_alias_map(&memory, next, swapped, 2, &budget, &alias, &error), 0);
+	again = alias.data;
+	assert_int_equal(vhost_guard_find(data), 7);
+	assert_int_equal(vhost_guard_find(data + 4 * PAGE - 1), 7);
+	assert_int_equal(vhost_guard_find(again), 7);
+	assert_int_equal(vhost_guard_find(again + 2 * PAGE - 1), 7);
+	assert_int_equal(vhost_guard_find(&local), 0);
+	assert_int_equal(vhost_guard_find(NULL), 0);
+	vhost_alias_unmap(&alias);
+	assert_int_equal(vhost_guard_find(again), 0);
+	assert_int_equal(vhost_guard_find(data), 7);
+	vhost_memory_clear(&memory);
+	assert_int_equal(vhost_guard_find(data), 0);
+}
+
 static void aliased_in_place(void **state)
 {
 	const struct vhost_extent one[] = { { 100, 50 }, { 150, 8 } };
@@ -307,9 +336,9 @@ static void alias_changes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(refused),	 cmocka_unit_test(overlaps),	  cmocka_unit_test(removed),
-		cmocka_unit_test(translated),	 cmocka_unit_test(aliased),	  cmocka_unit_test(aliased_in_place),
-		cmocka_unit_test(alias_refused), cmocka_unit_test(alias_changes),
+		cmocka_unit_test(refused),    cmocka_unit_test(overlaps),      cmocka_unit_test(removed),
+		cmocka_unit_test(translated), cmocka_unit_test(aliased),       cmocka_unit_test(aliased_in_place),
+		cmocka_unit_test(guarded),    cmocka_unit_test(alias_refused), cmocka_unit_test(alias_changes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
