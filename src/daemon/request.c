@@ -338,12 +338,37 @@ static bool may_run_again(const struct op_request *op)
 	return !desc || op_check(op, NULL) < 0 || (desc->replayable && desc->replayable(op));
 }
 
+static int check_features(const struct request *request, struct error *error)
+{
+	const struct wire_request *wire = &request->wire;
+	uint64_t missing = 0;
+
+	if (wire->type == VIRTIO_ACCEL_T_BUFFER_REGISTER || wire->type == VIRTIO_ACCEL_T_BUFFER_UNREGISTER)
+		missing |= VHOST_BIT(VIRTIO_ACCEL_F_BUFFERS);
+	for (uint32_t i = 0; i < wire->n_args; i++)
+		if (wire->args[i].kind == VIRTIO_ACCEL_ARG_BUFFER)
+			missing |= VHOST_BIT(VIRTIO_ACCEL_F_BUFFERS);
+	if (wire->type == VIRTIO_ACCEL_T_CANCEL)
+		missing |= VHOST_BIT(VIRTIO_ACCEL_F_CANCEL);
+	if (wire->deadline_ms)
+		missing |= VHOST_BIT(VIRTIO_ACCEL_F_DEADLINE);
+	missing &= ~request->ring->setup.features;
+	if (missing)
+		return error_set(error, -EOPNOTSUPP, "request: it needs feature %d, which was not negotiated",
+				 __builtin_ctzll(missing));
+	return 0;
+}
+
 void request_run(struct request *request)
 {
 	struct wconn *conn = request->ring->conn;
 	struct error error = { 0 };
-	int r;
+	int r = check_features(request, &error);
 
+	if (r < 0) {
+		request_answer(request, r, 0, &error);
+		return;
+	}
 	if (request->wire.type != VIRTIO_ACCEL_T_OP) {
 		control_handle(request);
 		return;

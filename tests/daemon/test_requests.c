@@ -244,6 +244,30 @@ static void little_room(void **state)
 	guest_close(g);
 }
 
+/* What a feature bit stands for, without the bit. */
+static void not_negotiated(void **state)
+{
+	struct guest *g = guest_open(FRONTEND_RING_FEATURES, FRONTEND_PROTOCOL_FEATURES);
+	const struct wire_extent extent = { guest_heap_addr(g, 0), 65536 };
+	struct wire_request cancel = { .type = VIRTIO_ACCEL_T_CANCEL, .object = 1 };
+	struct wire_request unregister = { .type = VIRTIO_ACCEL_T_BUFFER_UNREGISTER,
+					   .session = g->session,
+					   .object = 1 };
+	struct wire_request noop = {
+		.type = VIRTIO_ACCEL_T_OP, .session = g->session, .op = VACCEL_OP_NOOP, .deadline_ms = 60000
+	};
+
+	guest_register(g, &extent, 1, VIRTIO_ACCEL_S_UNSUPPORTED);
+	guest_call(g, 0, &unregister, VIRTIO_ACCEL_S_UNSUPPORTED);
+	product_run(&(struct product){ .guest = g, .n = 8, .alpha = 1, .buffer = 1 }, 0, VIRTIO_ACCEL_S_UNSUPPORTED);
+	guest_call(g, 0, &cancel, VIRTIO_ACCEL_S_UNSUPPORTED);
+	guest_call(g, 0, &noop, VIRTIO_ACCEL_S_UNSUPPORTED);
+	noop.deadline_ms = 0;
+	guest_call(g, 0, &noop, VIRTIO_ACCEL_S_OK);
+	product_run(&(struct product){ g, 8, 0, 1, 0 }, 0, VIRTIO_ACCEL_S_OK);
+	guest_close(g);
+}
+
 static void query(void **state)
 {
 	struct guest *g = open_guest();
@@ -321,8 +345,17 @@ static void close_while_running(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(config_space), T(products),	 T(many),  T(scattered), T(buffers),
-		T(refused),	 T(little_room), T(query), T(strangers), T(close_while_running),
+		T(config_space),
+		T(products),
+		T(many),
+		T(scattered),
+		T(buffers),
+		T(refused),
+		T(little_room),
+		T(not_negotiated),
+		T(query),
+		T(strangers),
+		T(close_while_running),
 	};
 	const char *daemon = getenv("VACCELD");
 
