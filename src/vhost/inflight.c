@@ -17,14 +17,23 @@ static int by_counter(const void *a, const void *b)
 	return x->counter < y->counter ? -1 : x->counter > y->counter;
 }
 
+static void forget(struct inflight_region *region, uint16_t num)
+{
+	for (uint16_t head = 0; head < num; head++)
+		STORE(region->desc[head].inflight, 0);
+}
+
 /* The last batch reached the used ring, but was not struck off here. */
 static void settle(struct inflight_region *region, uint16_t num, uint16_t used_idx)
 {
 	uint16_t missed = (uint16_t)(used_idx - LOAD(region->used_idx));
 	uint16_t head = LOAD(region->last_batch_head);
 
-	if (missed > num) /* not a batch of ours: the ring was set up anew */
+	/* Not a batch of ours: the ring was set up anew, and what is in here was not offered in it. */
+	if (missed > num) {
+		forget(region, num);
 		missed = 0;
+	}
 	for (; missed > 0 && head < num; missed--) {
 		STORE(region->desc[head].inflight, 0);
 		head = LOAD(region->desc[head].next);
@@ -62,6 +71,11 @@ int inflight_open(struct inflight *inflight, struct inflight_region *region, uin
 	qsort(entries, (size_t)n, sizeof(entries[0]), by_counter);
 	*inflight = (struct inflight){ .region = region, .num = num, .counter = counter };
 	return n;
+}
+
+void inflight_forget(struct inflight *inflight)
+{
+	forget(inflight->region, inflight->num);
 }
 
 uint64_t inflight_take(struct inflight *inflight, uint16_t head)

@@ -55,12 +55,16 @@ struct inflight_entry {
 
 /*
  * Takes over a region of inflight_size(num) bytes, new (zeroed) or as somebody left it. used_idx: of the used ring.
- * counter: at least this one is used next. Settles an interrupted give-back.
+ * counter: at least this one is used next. Settles an interrupted give-back; forgets what was taken from a ring whose used
+ * index is not this one's.
  * Fills entries (room for num) with what is still taken, in the order in which it was taken.
  * Returns their number, or -EINVAL: a journal of another version or size.
  */
 int inflight_open(struct inflight *inflight, struct inflight_region *region, uint16_t num, uint16_t used_idx,
 		  uint64_t counter, struct inflight_entry *entries, struct error *error);
+
+/* Nothing is taken any more. */
+void inflight_forget(struct inflight *inflight);
 
 /* Returns the entry's counter. */
 uint64_t inflight_take(struct inflight *inflight, uint16_t head);

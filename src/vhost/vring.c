@@ -81,6 +81,18 @@ static int map_ring(struct vq *v, const struct vq_setup *s, struct error *error)
 	return r;
 }
 
+/*
+ * Whether n heads in the journal can have been offered in this ring: a driver that starts over has offered fewer. A
+ * front-end that goes on after its back-end died knows only the used index; one that stopped in order knows more.
+ */
+static bool leftovers_fit(const struct vq *v, const struct vq_setup *setup, int n)
+{
+	uint16_t offered = (uint16_t)(le16toh(LOAD(v->avail->idx)) - v->used_idx);
+
+	return (setup->base == v->used_idx || setup->base == (uint16_t)(v->used_idx + n)) && offered >= n &&
+	       offered <= v->num;
+}
+
 int vq_init(struct vq *v, const struct vhost_memory *memory, const struct vq_setup *setup,
 	    struct inflight_region *journal, struct inflight_entry *entries, struct error *error)
 {
@@ -98,6 +110,10 @@ int vq_init(struct vq *v, const struct vhost_memory *memory, const struct vq_set
 	n = inflight_open(&v->inflight, journal, v->num, v->used_idx, setup->counter, entries, error);
 	if (n < 0)
 		return n;
+	if (n > 0 && !setup->recover && !leftovers_fit(v, setup, n)) {
+		inflight_forget(&v->inflight);
+		n = 0;
+	}
 	/* Heads leave the available ring in order, so what was taken is what was given back and what is in flight. */
 	v->last_avail = setup->recover || n > 0 ? (uint16_t)(v->used_idx + n) : setup->base;
 	v->pieces = calloc(VRING_MAX_PIECES, sizeof(v->pieces[0]));

@@ -453,6 +453,64 @@ static void settled(void **state)
 	assert_int_equal(f->journal->used_idx, 1);
 }
 
+/* A worker before left two heads in the front-end's journal; what the front-end says next decides what they are. */
+static void left_over(struct fixture *f)
+{
+	for (int i = 0; i < 3; i++)
+		one(f);
+	simple(f, 0), simple(f, 2);
+	offer(f, 0), offer(f, 2);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(pop(f), 1);
+		vq_take(&f->vq, f->chain.head);
+	}
+	vq_fini(&f->vq);
+}
+
+static void goes_on(void **state)
+{
+	struct fixture *f = *state;
+	struct vq_setup s = plan();
+
+	left_over(f);
+	s.base = 3; /* what a front-end knows whose back-end died */
+	start(f, s, 2);
+	assert_int_equal(f->vq.last_avail, 5);
+	vq_fini(&f->vq);
+	s.base = 5; /* and one that stopped in order */
+	start(f, s, 2);
+	assert_int_equal(f->vq.last_avail, 5);
+	vq_fini(&f->vq);
+	s.base = 1; /* neither */
+	start(f, s, 0);
+	assert_int_equal(f->vq.last_avail, 1);
+}
+
+static void starts_over(void **state)
+{
+	struct fixture *f = *state;
+
+	left_over(f);
+	f->avail->idx = f->used->idx = 0;
+	/* Has offered as many as its predecessor left, but they are other ones. */
+	simple(f, 4), simple(f, 6);
+	offer(f, 4), offer(f, 6);
+	start(f, plan(), 0);
+	assert_int_equal(vq_n_busy(&f->vq), 0);
+	assert_int_equal(pop(f), 1);
+	assert_int_equal(f->chain.head, 4);
+	vq_take(&f->vq, 4);
+	vq_push(&f->vq, 4, 0);
+	vq_fini(&f->vq);
+	/* A predecessor none of whose requests was answered: the used index tells nothing, the available one does. */
+	f->avail->idx = f->used->idx = f->journal->used_idx = 0;
+	f->journal->desc[0].inflight = f->journal->desc[2].inflight = 1;
+	offer(f, 4);
+	start(f, plan(), 0);
+	assert_int_equal(pop(f), 1);
+	assert_int_equal(f->chain.head, 4);
+}
+
 /* A journal that a front-end filled with nonsense leads nowhere bad. */
 static void hostile_journal(void **state)
 {
@@ -494,10 +552,10 @@ static void starts_at_base(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(round_trip),	     T(indirect),	 T(long_indirect),   T(broken_index),	T(broken_head),
-		T(offered_twice),    T(broken_chain),	 T(broken_indirect), T(not_negotiated), T(refused_setups),
-		T(signals_by_event), T(signals_wrap),	 T(signals_by_flag), T(kicks_by_event), T(taken_over),
-		T(settled),	     T(hostile_journal), T(starts_at_base),
+		T(round_trip),	     T(indirect),     T(long_indirect),	  T(broken_index),    T(broken_head),
+		T(offered_twice),    T(broken_chain), T(broken_indirect), T(not_negotiated),  T(refused_setups),
+		T(signals_by_event), T(signals_wrap), T(signals_by_flag), T(kicks_by_event),  T(taken_over),
+		T(settled),	     T(goes_on),      T(starts_over),	  T(hostile_journal), T(starts_at_base),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
