@@ -104,7 +104,7 @@ void link_close_fds(struct link_msg *msg);
 struct ledger_entry {
 	uint64_t counter;
 	uint32_t started; /* a plugin has begun it at least once */
-	uint32_t running; /* a plugin is in it */
+	uint32_t running; /* a plugin is in it, or opens its session */
 	uint32_t blame;	  /* workers that died by themselves while it ran */
 	uint32_t retaken; /* workers that found it in flight after such a death */
 	uint32_t verdict; /* enum ledger_verdict */

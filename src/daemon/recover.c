@@ -9,7 +9,8 @@
  *   begun, and may not run twice (op table)        -> INTERRUPTED (request_run(): it takes resolved arguments to tell)
  *   anything else                                  -> runs (again)
  *
- * Requests that had begun run again one at a time, in the whole worker: if it dies once more it is clear of which.
+ * Requests that had begun, or died while a plugin opened their session, run again one at a time, in the whole worker: if
+ * it dies once more it is clear of which.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -18,11 +19,12 @@
 #include "daemon/worker.h"
 #include "util/log.h"
 
-/* Settles the books for one entry; returns whether a plugin had begun it. */
-static bool settle_entry(const struct wring *ring, struct ledger_entry *entry, uint64_t counter)
+/* Settles the books for one entry; returns whether a plugin had begun it. *ret_suspect: or was in it. */
+static bool settle_entry(const struct wring *ring, struct ledger_entry *entry, uint64_t counter, bool *ret_suspect)
 {
 	bool blame = ring->setup.flags & LINK_RING_BLAME;
 
+	*ret_suspect = true;
 	/* Not our entry: taken by a back-end that kept no ledger. Then the worst is assumed. */
 	if (entry->counter != counter) {
 		*entry = (struct ledger_entry){ .counter = counter, .started = 1 };
@@ -32,6 +34,7 @@ static bool settle_entry(const struct wring *ring, struct ledger_entry *entry, u
 		entry->retaken++;
 	if (entry->running && blame)
 		entry->blame++;
+	*ret_suspect = entry->started || entry->running;
 	entry->running = 0;
 	return entry->started;
 }
@@ -66,7 +69,7 @@ static void recover_one(struct wring *ring, const struct inflight_entry *entry)
 {
 	struct wconn *conn = ring->conn;
 	struct ledger_entry *book = &ring->ledger->entries[entry->head];
-	bool begun = settle_entry(ring, book, entry->counter);
+	bool suspect, begun = settle_entry(ring, book, entry->counter, &suspect);
 	struct request *request = ring_request(ring, entry->head);
 	struct vq_chain chain = { .head = entry->head };
 	struct error error = { 0 };
@@ -101,7 +104,7 @@ static void recover_one(struct wring *ring, const struct inflight_entry *entry)
 		request_answer(request, r, 0, &error);
 		return;
 	}
-	if (begun)
+	if (suspect)
 		run_alone(request);
 	else
 		request_run(request);

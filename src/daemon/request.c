@@ -296,12 +296,20 @@ static void fill_op(struct request *request)
 
 /* ---- running ---- */
 
+static void entered(struct engine_request *engine)
+{
+	__atomic_store_n(&request_entry(container_of(engine, struct request, engine))->running, 1, __ATOMIC_RELEASE);
+}
+
 static void started(struct engine_request *engine)
 {
-	struct ledger_entry *entry = request_entry(container_of(engine, struct request, engine));
+	__atomic_store_n(&request_entry(container_of(engine, struct request, engine))->started, 1, __ATOMIC_RELEASE);
+}
 
-	__atomic_store_n(&entry->started, 1, __ATOMIC_RELAXED);
-	__atomic_store_n(&entry->running, 1, __ATOMIC_RELEASE);
+/* Also when another plugin will be tried: until then it has no part in what kills the worker. */
+static void left(struct engine_request *engine)
+{
+	__atomic_store_n(&request_entry(container_of(engine, struct request, engine))->running, 0, __ATOMIC_RELEASE);
 }
 
 static void scatter(struct request *request)
@@ -324,7 +332,6 @@ static void done(struct engine_request *engine)
 {
 	struct request *request = container_of(engine, struct request, engine);
 
-	__atomic_store_n(&request_entry(request)->running, 0, __ATOMIC_RELEASE);
 	if (engine->result == 0)
 		scatter(request);
 	request_answer(request, engine->result, 0, &engine->error);
@@ -387,7 +394,9 @@ void request_run(struct request *request)
 	request->engine.owner = conn->id;
 	request->engine.id = request->wire.id;
 	request->engine.arrived_ns = now_ns();
+	request->engine.entered = entered;
 	request->engine.started = started;
+	request->engine.left = left;
 	request->engine.done = done;
 	engine_submit(conn->worker->engine, &request->engine, true);
 }

@@ -193,6 +193,8 @@ static int run_plugin(struct engine *engine, struct engine_request *request)
 	request->error.text[0] = '\0';
 	request->plugin = plugin->decl.name;
 	fill_args(request, args);
+	if (request->entered)
+		request->entered(request);
 	r = open_plugin_session(plugin, candidate->plugin, request->from, &call.report);
 	if (r == 0) {
 		call.session = request->from->plugin_session[candidate->plugin];
@@ -200,6 +202,8 @@ static int run_plugin(struct engine *engine, struct engine_request *request)
 			request->started(request);
 		r = candidate->run(&call);
 	}
+	if (request->left)
+		request->left(request);
 	request->end_ns = now_ns();
 	if (r == 0)
 		note_time(candidate, request);

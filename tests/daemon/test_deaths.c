@@ -29,6 +29,12 @@ static int setup_limited(void **state)
 	return 0;
 }
 
+static int setup_stuck(void **state)
+{
+	rig_start("noop = stuck\n[engine]\nthreads = 2\n[limits]\nop_time_ms = 300\n");
+	return 0;
+}
+
 static int setup_single(void **state)
 {
 	rig_start("[engine]\nthreads = 1\n");
@@ -194,6 +200,17 @@ static void deadline(void **state)
 	guest_close(g);
 }
 
+/* It hangs before the op: in opening the plugin's session. */
+static void deadline_of_open(void **state)
+{
+	struct guest *g = open_guest();
+	struct wire_request noop = { .type = VIRTIO_ACCEL_T_OP, .session = g->session, .op = VACCEL_OP_NOOP };
+
+	guest_call(g, 0, &noop, VIRTIO_ACCEL_S_DEADLINE);
+	product_run(&(struct product){ g, 8, 0, 1, 0 }, 1, VIRTIO_ACCEL_S_OK);
+	guest_close(g);
+}
+
 /* Many deaths at random moments of a stream of requests; each is answered once, none is wrong. */
 static void storm(void **state)
 {
@@ -275,6 +292,7 @@ int main(void)
 		T(poison),
 		T(bystanders),
 		T_LIMITED(deadline),
+		cmocka_unit_test_setup_teardown(deadline_of_open, setup_stuck, teardown),
 		T(storm),
 		T(exactly_once),
 	};

@@ -142,6 +142,48 @@ static int refuse_open(struct vaccel_plugin_report *report)
 	return -EOPNOTSUPP;
 }
 
+static char steps[32];
+
+static void note_entered(struct engine_request *request)
+{
+	strcat(steps, "(");
+}
+
+static void note_started(struct engine_request *request)
+{
+	strcat(steps, "!");
+}
+
+static void note_left(struct engine_request *request)
+{
+	strcat(steps, ")");
+}
+
+/* Who keeps books of it knows at each moment whether it is in a plugin: not while it waits for the next one. */
+static void each_plugin_is_entered_and_left(void **state)
+{
+	static const char *const settings[] = { "order.default=probe-one probe-any reference", NULL };
+	struct test_request request;
+	struct probe *one, *any;
+	struct harness h;
+	uint64_t session;
+
+	harness_start(&h, NULL, settings);
+	one = harness_probe("probe-one");
+	any = harness_probe("probe-any");
+	session = harness_session(&h, OWNER);
+	one->open = refuse_open;
+	any->run = refuse;
+	request_init(&h, &request, VACCEL_OP_SGEMM, OWNER, session);
+	request.engine.entered = note_entered;
+	request.engine.started = note_started;
+	request.engine.left = note_left;
+	request_submit(&h, &request);
+	assert_int_equal(request_wait(&request), 0);
+	assert_string_equal(steps, "()(!)(!)");
+	harness_stop(&h);
+}
+
 static void the_next_plugin_takes_over(void **state)
 {
 	static const char *const settings[] = { "order.default=probe-one probe-any reference", "order.noop=probe-one",
@@ -761,6 +803,7 @@ int main(void)
 		cmocka_unit_test(a_request_runs),
 		cmocka_unit_test(refusals_say_why),
 		cmocka_unit_test(failures_name_op_plugin_and_cause),
+		cmocka_unit_test(each_plugin_is_entered_and_left),
 		cmocka_unit_test(the_next_plugin_takes_over),
 		cmocka_unit_test(a_plugin_without_sessions_makes_way),
 		cmocka_unit_test(faults_on_demand),
