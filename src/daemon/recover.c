@@ -14,10 +14,12 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "daemon/worker.h"
 #include "util/log.h"
+#include "util/util.h"
 
 /* Settles the books for one entry; returns whether a plugin had begun it. *ret_suspect: or was in it. */
 static bool settle_entry(const struct wring *ring, struct ledger_entry *entry, uint64_t counter, bool *ret_suspect)
@@ -52,6 +54,127 @@ static int judge(const struct wring *ring, const struct ledger_entry *entry, boo
 		return error_set(error, -EIO, "the host's worker died %u times in it", entry->retaken);
 	return 0;
 }
+
+/* ---- whether it may run again ---- */
+
+/* Guest memory that an argument takes up. */
+struct piece {
+	uint64_t start, end;
+	uint32_t arg;
+};
+
+struct pieces {
+	struct piece *rows;
+	size_t n;
+};
+
+static int add_piece(struct pieces *pieces, uint32_t arg, uint64_t start, uint64_t len)
+{
+	/* Room grows in powers of two. */
+	if ((pieces->n & (pieces->n - 1)) == 0) {
+		void *rows = realloc(pieces->rows, MAX(pieces->n * 2, 1) * sizeof(*pieces->rows));
+
+		if (!rows)
+			return -ENOMEM;
+		pieces->rows = rows;
+	}
+	pieces->rows[pieces->n++] = (struct piece){ .start = start, .end = start + len, .arg = arg };
+	return 0;
+}
+
+/* The part of a buffer that the argument names. A buffer that is not there has the request refused, later. */
+static int add_buffer(struct pieces *pieces, const struct request *request, uint32_t index)
+{
+	const struct wire_arg *arg = &request->wire.args[index];
+	struct wconn *conn = request->ring->conn;
+	_cleanup_free_ struct state_extent *extents = NULL;
+	uint64_t skip = arg->offset, left = arg->len;
+	int n = engine_buffer_extents(conn->worker->engine, conn->id, arg->buffer, &extents);
+	int r = n == -ENOMEM ? n : 0;
+
+	for (int i = 0; r == 0 && i < n && left > 0; i++) {
+		uint64_t from = MIN(skip, extents[i].len);
+		uint64_t len = MIN(extents[i].len - from, left);
+
+		skip -= from;
+		left -= len;
+		if (len)
+			r = add_piece(pieces, index, extents[i].addr + from, len);
+	}
+	return r;
+}
+
+static int add_arg(struct pieces *pieces, const struct request *request, uint32_t index)
+{
+	const struct wire_arg *arg = &request->wire.args[index];
+	int r = 0;
+
+	if (arg->kind == VIRTIO_ACCEL_ARG_BUFFER)
+		return add_buffer(pieces, request, index);
+	for (uint32_t i = 0; r == 0 && i < arg->n_extents; i++) {
+		struct wire_extent extent = wire_extent(&request->wire, arg->first_extent + i);
+
+		if (extent.len)
+			r = add_piece(pieces, index, extent.addr, extent.len);
+	}
+	return r;
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct piece *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+/* Whether an argument that is written shares guest memory with another one. */
+static bool pieces_overlap(struct pieces *pieces, const struct wire_request *wire)
+{
+	uint64_t end[OP_MAX_ARGS] = { 0 }; /* of the pieces seen */
+
+	if (pieces->n)
+		qsort(pieces->rows, pieces->n, sizeof(pieces->rows[0]), by_start);
+	for (size_t i = 0; i < pieces->n; i++) {
+		const struct piece *piece = &pieces->rows[i];
+
+		for (uint32_t arg = 0; arg < wire->n_args; arg++)
+			if (arg != piece->arg && end[arg] > piece->start &&
+			    ((wire->args[arg].dir | wire->args[piece->arg].dir) & VIRTIO_ACCEL_DIR_OUT))
+				return true;
+		end[piece->arg] = MAX(end[piece->arg], piece->end);
+	}
+	return false;
+}
+
+/*
+ * Addresses in this process do not tell whether arguments overlap: one page of the guest may be seen in its region's
+ * mapping, in a registered buffer's and as a gathered copy.
+ */
+static bool args_overlap(const struct request *request)
+{
+	struct pieces pieces = { .n = 0 };
+	bool overlap;
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < request->wire.n_args; i++)
+		r = add_arg(&pieces, request, i);
+	overlap = r < 0 || pieces_overlap(&pieces, &request->wire);
+	free(pieces.rows);
+	return overlap;
+}
+
+bool recover_may_run_again(const struct request *request)
+{
+	const struct op_request *op = &request->engine.op;
+	const struct op_desc *desc = op_by_id(op->op);
+
+	/* One that the check refuses has done nothing and will be refused again. */
+	if (!desc || op_check(op, NULL) < 0)
+		return true;
+	return desc->replayable && desc->replayable(op) && !args_overlap(request);
+}
+
+/* ---- one after the other ---- */
 
 static void run_alone(struct request *request)
 {

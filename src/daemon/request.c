@@ -337,14 +337,6 @@ static void done(struct engine_request *engine)
 	request_answer(request, engine->result, 0, &engine->error);
 }
 
-/* An op that the worker before died in. One that the check refuses has done nothing and will be refused again. */
-static bool may_run_again(const struct op_request *op)
-{
-	const struct op_desc *desc = op_by_id(op->op);
-
-	return !desc || op_check(op, NULL) < 0 || (desc->replayable && desc->replayable(op));
-}
-
 static int check_features(const struct request *request, struct error *error)
 {
 	const struct wire_request *wire = &request->wire;
@@ -384,7 +376,7 @@ void request_run(struct request *request)
 	pthread_rwlock_rdlock(&conn->memory_lock);
 	r = resolve_args(request, &error);
 	pthread_rwlock_unlock(&conn->memory_lock);
-	if (r == 0 && request->begun && !may_run_again(&request->engine.op))
+	if (r == 0 && request->begun && !recover_may_run_again(request))
 		r = error_set(&error, -EOWNERDEAD,
 			      "interrupted: the host's worker died in it, and it may not run twice");
 	if (r < 0) {

@@ -166,6 +166,8 @@ void ring_wait_awaited(struct wring *ring);
 /* ---- recover.c ---- */
 /* Deals with what vq_init() found in flight. */
 void ring_recover(struct wring *ring);
+/* Whether running an op a second time, which a worker died in, is the same as running it once. Its arguments are resolved. */
+bool recover_may_run_again(const struct request *request);
 
 /* ---- request.c ---- */
 /* Prepares a request object for a chain; -EINVAL when the chain has no room for an answer. */

@@ -101,6 +101,9 @@ int engine_buffer_remove(struct engine *engine, uint32_t owner, uint64_t session
 int engine_buffer_range(struct engine *engine, uint32_t owner, uint64_t session, uint64_t id, uint64_t offset,
 			uint64_t len, void **ret_data, struct error *error);
 
+/* A copy of a registered buffer's extents, the caller's to free. Their number, -ENXIO, -ESTALE or -ENOMEM. */
+int engine_buffer_extents(struct engine *engine, uint32_t owner, uint64_t id, struct state_extent **ret_extents);
+
 /*
  * Checks and queues. A request whose cost is small runs at once in the calling thread when nothing else of its session
  * waits or runs and inline_ok is true: a wake-up costs more than the work.

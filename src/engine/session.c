@@ -349,6 +349,23 @@ int engine_buffer_range(struct engine *engine, uint32_t owner, uint64_t session,
 	return r;
 }
 
+int engine_buffer_extents(struct engine *engine, uint32_t owner, uint64_t id, struct state_extent **ret_extents)
+{
+	struct state_buffer row;
+	int r;
+
+	pthread_mutex_lock(&engine->lock);
+	r = state_buffer_get(engine->state, owner, id, &row, NULL);
+	if (r == 0) {
+		*ret_extents = calloc(MAX(row.n_extents, 1), sizeof(**ret_extents));
+		if (*ret_extents)
+			memcpy(*ret_extents, row.extents, row.n_extents * sizeof(**ret_extents));
+		r = *ret_extents ? (int)row.n_extents : -ENOMEM;
+	}
+	pthread_mutex_unlock(&engine->lock);
+	return r;
+}
+
 void buffers_unpin(struct engine_request *request)
 {
 	for (uint32_t i = 0; i < request->op.n_args; i++) {

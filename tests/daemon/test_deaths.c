@@ -135,6 +135,95 @@ static void during_not_replayable(void **state)
 	guest_close(g);
 }
 
+/* A product of 72 x 72 as in struct product, but for where the arguments lie; extents are counted in args[].n_extents. */
+static struct job *send_placed(struct guest *g, struct wire_arg args[3], const struct wire_extent *extents)
+{
+	struct vaccel_gemm gemm = { .order = VACCEL_ROW_MAJOR,
+				    .transa = VACCEL_NO_TRANS,
+				    .transb = VACCEL_NO_TRANS,
+				    .m = 72,
+				    .n = 72,
+				    .k = 72,
+				    .lda = 72,
+				    .ldb = 72,
+				    .ldc = 72,
+				    .alpha = fault_alpha(FAULT_DELAY, 0, 300) };
+	struct wire_request request = {
+		.type = VIRTIO_ACCEL_T_OP,
+		.session = g->session,
+		.op = VACCEL_OP_SGEMM,
+		.n_args = 3,
+		.params_len = sizeof(gemm),
+		.extents = extents,
+		.params = &gemm,
+	};
+	struct job *job;
+
+	op_params_encode(op_by_id(VACCEL_OP_SGEMM), &gemm, &gemm);
+	for (unsigned int i = 0; i < 3; i++) {
+		args[i].kind = args[i].buffer ? VIRTIO_ACCEL_ARG_BUFFER : VIRTIO_ACCEL_ARG_EXTENTS;
+		args[i].dir = i < 2 ? VIRTIO_ACCEL_DIR_IN : VIRTIO_ACCEL_DIR_OUT;
+		args[i].first_extent = request.n_extents;
+		args[i].len = 72 * 72 * sizeof(float);
+		request.args[i] = args[i];
+		request.n_extents += args[i].n_extents;
+	}
+	job = guest_send(g, 0, &request);
+	product_run(&(struct product){ g, 4, 524288, 1, 0, guest_session(g) }, 0, VIRTIO_ACCEL_S_OK);
+	return job;
+}
+
+static void interrupted_placed(struct guest *g, struct wire_arg args[3], const struct wire_extent *extents,
+			       uint32_t status)
+{
+	struct job *job = send_placed(g, args, extents);
+
+	rig_kill_worker();
+	guest_wait(g, 0, job);
+	if (job->response.status != status)
+		fail_msg("status %u (%s), not %u", job->response.status, job->detail, status);
+	job_free(g, job);
+}
+
+/* C lies over A, which only the guest's own addresses show: another run would read what the first one wrote. */
+static void during_hidden_overlap(void **state)
+{
+	struct guest *g = open_guest();
+	const uint32_t len = 72 * 72 * sizeof(float);
+	const struct wire_extent low = { guest_heap_addr(g, 0), 32768 }, high = { guest_heap_addr(g, 32768), 32768 };
+	/* On their way through the daemon the pages of these are scattered. */
+	const struct wire_extent turned[] = { { low.addr + 4096, 4096 },
+					      { low.addr, 4096 },
+					      { low.addr + 8192, 16384 } };
+	uint64_t plain = guest_register(g, &low, 1, VIRTIO_ACCEL_S_OK);
+	uint64_t alias = guest_register(g, turned, 3, VIRTIO_ACCEL_S_OK);
+	uint64_t other = guest_register(g, &high, 1, VIRTIO_ACCEL_S_OK);
+	const struct wire_extent b = { guest_heap_addr(g, 131072), len };
+	const struct wire_extent apart[] = { b, { high.addr, len } };
+	const struct wire_extent gathered[] = {
+		{ low.addr, len }, b, { high.addr, 16384 }, { low.addr + 16384, len - 16384 }
+	};
+	const struct wire_extent spread[] = {
+		{ low.addr, len }, b, { high.addr, 16384 }, { high.addr + 20480, len - 16384 }
+	};
+
+	/* Buffer and extents, two buffers, gathered. */
+	interrupted_placed(g, (struct wire_arg[]){ { .buffer = alias }, { .n_extents = 1 }, { .n_extents = 1 } },
+			   (struct wire_extent[]){ b, { low.addr, len } }, VIRTIO_ACCEL_S_INTERRUPTED);
+	interrupted_placed(g, (struct wire_arg[]){ { .buffer = plain }, { .n_extents = 1 }, { .buffer = alias } }, &b,
+			   VIRTIO_ACCEL_S_INTERRUPTED);
+	interrupted_placed(g, (struct wire_arg[]){ { .n_extents = 1 }, { .n_extents = 1 }, { .n_extents = 2 } },
+			   gathered, VIRTIO_ACCEL_S_INTERRUPTED);
+	/* The same without an overlap. */
+	interrupted_placed(g, (struct wire_arg[]){ { .buffer = alias }, { .n_extents = 1 }, { .n_extents = 1 } }, apart,
+			   VIRTIO_ACCEL_S_OK);
+	interrupted_placed(g, (struct wire_arg[]){ { .buffer = alias }, { .n_extents = 1 }, { .buffer = other } }, &b,
+			   VIRTIO_ACCEL_S_OK);
+	interrupted_placed(g, (struct wire_arg[]){ { .n_extents = 1 }, { .n_extents = 1 }, { .n_extents = 2 } }, spread,
+			   VIRTIO_ACCEL_S_OK);
+	guest_close(g);
+}
+
 /* A request that had been taken and not begun may always run: here the only thread is busy with another. */
 static void waiting(void **state)
 {
@@ -288,6 +377,7 @@ int main(void)
 		T(while_away),
 		T(during),
 		T(during_not_replayable),
+		T(during_hidden_overlap),
 		cmocka_unit_test_setup_teardown(waiting, setup_single, teardown),
 		T(poison),
 		T(bystanders),
