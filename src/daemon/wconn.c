@@ -9,6 +9,17 @@
 #include "util/log.h"
 #include "util/util.h"
 
+/* Rings that are never idle must not keep the control thread out. No thread takes it for reading twice. */
+static void init_memory_lock(pthread_rwlock_t *lock)
+{
+	pthread_rwlockattr_t attr;
+
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(lock, &attr);
+	pthread_rwlockattr_destroy(&attr);
+}
+
 struct wconn *wconn_get(struct worker *worker, uint32_t id)
 {
 	struct wconn *conn;
@@ -25,7 +36,7 @@ struct wconn *wconn_get(struct worker *worker, uint32_t id)
 	conn->id = id;
 	conn->helper_tail = &conn->helper_head;
 	conn->memory.owner = id;
-	pthread_rwlock_init(&conn->memory_lock, NULL);
+	init_memory_lock(&conn->memory_lock);
 	pthread_mutex_init(&conn->helper_lock, NULL);
 	pthread_cond_init(&conn->helper_work, NULL);
 	pthread_mutex_lock(&worker->lock);
