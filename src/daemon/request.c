@@ -15,6 +15,8 @@
 /* Arguments are used in place only if every type that plugins compute with may lie there. */
 #define IN_PLACE_ALIGN 8
 #define BOUNCE_ALIGN   64
+/* Answers that the guest was not yet told of do not wait for so long a copy. */
+#define MUCH_TO_COPY (1u << 18)
 
 struct ledger_entry *request_entry(struct request *request)
 {
@@ -264,6 +266,15 @@ static int find_args(struct request *request, uint32_t *ret_scattered, struct er
 	return 0;
 }
 
+static uint64_t scattered_bytes(const struct op_request *op, uint32_t set)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < op->n_args; i++)
+		sum += set & (1u << i) ? op->args[i].len : 0;
+	return sum;
+}
+
 static int resolve_args(struct request *request, struct error *error)
 {
 	struct op_request *op = &request->engine.op;
@@ -273,6 +284,8 @@ static int resolve_args(struct request *request, struct error *error)
 	/* Nothing large is copied for a request that the engine would refuse. */
 	if (r == 0 && set)
 		r = op_check(op, error);
+	if (r == 0 && scattered_bytes(op, set) >= MUCH_TO_COPY)
+		ring_tell(request->ring);
 	for (uint32_t i = 0; r == 0 && i < op->n_args; i++)
 		if (set & (1u << i))
 			r = gather(request, i, &op->args[i].data, error);

@@ -5,7 +5,8 @@
  * Life: ring_start() -> thread: recovery, then serving until ring_stop() -> drain -> acknowledgement -> thread ends ->
  * ring_free() by the control thread when the ring is started anew or the connection goes.
  *
- * Answers given by the ring's own thread are signalled once per batch; those of other threads at once.
+ * Answers given by the ring's own thread are signalled once per batch (of BATCH, or before something long); those of
+ * other threads at once.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -23,6 +24,7 @@
 #include "vhost/guard.h"
 
 #define COMPLAINT_NS UINT64_C(1000000000)
+#define BATCH	     16
 
 /* The ring whose thread this is. */
 static __thread struct wring *own_ring;
@@ -179,6 +181,7 @@ static bool serve_available(struct wring *ring)
 {
 	struct vq_chain chain;
 	struct error error = { 0 };
+	uint32_t n = 0;
 	int r = 1;
 
 	while (!atomic_load_explicit(&ring->stopping, memory_order_relaxed)) {
@@ -188,6 +191,8 @@ static bool serve_available(struct wring *ring)
 		if (r <= 0)
 			break;
 		serve_chain(ring, &chain);
+		if (++n % BATCH == 0)
+			ring_tell(ring);
 	}
 	ring_tell(ring);
 	if (r < 0)
