@@ -9,6 +9,7 @@
  * other threads at once.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
@@ -31,14 +32,39 @@ static __thread struct wring *own_ring;
 
 /* ---- waking the guest ---- */
 
-/* Never blocks: a full eventfd or socket holds a wake-up already. UML gives a socket pair. */
-static void poke(int fd)
+/* UML gives a socket pair. */
+static bool is_socket(int fd)
+{
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+/* O_NONBLOCK belongs to the open file, which the front-end has too: it may have been cleared since. */
+static bool would_block(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+	return !(fcntl(fd, F_GETFL) & O_NONBLOCK) && poll(&p, 1, 0) <= 0;
+}
+
+/*
+ * Does not wait: a full eventfd, pipe or socket holds a wake-up already. A front-end that clears the flag of a full
+ * eventfd right between question and write() holds up this thread until it reads, or until the end of its connection
+ * takes too long and the supervisor ends the worker.
+ */
+static void poke(int fd, bool socket)
 {
 	const uint64_t one = 1;
+	ssize_t n = 0;
 
 	if (fd < 0)
 		return;
-	if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+	if (socket)
+		n = send(fd, &one, sizeof(one), MSG_DONTWAIT | MSG_NOSIGNAL);
+	else if (!would_block(fd))
+		n = write(fd, &one, sizeof(one));
+	if (n < 0 && errno != EAGAIN)
 		log_debug("cannot wake a front-end: %s", strerror(errno));
 }
 
@@ -47,7 +73,7 @@ static void tell_now(struct wring *ring)
 	if (!vq_wants_signal(&ring->vq))
 		return;
 	pthread_mutex_lock(&ring->lock);
-	poke(ring->call);
+	poke(ring->call, ring->call_is_socket);
 	pthread_mutex_unlock(&ring->lock);
 }
 
@@ -123,7 +149,7 @@ static void break_ring(struct wring *ring, const char *why)
 	snprintf(msg.text, sizeof(msg.text), "%s", why);
 	ring->kicked_out = true;
 	pthread_mutex_lock(&ring->lock);
-	poke(ring->err);
+	poke(ring->err, is_socket(ring->err));
 	pthread_mutex_unlock(&ring->lock);
 	link_send(ring->conn->worker->link, &msg);
 }
@@ -339,6 +365,7 @@ void ring_start(struct wconn *conn, struct link_msg *msg)
 				.kick = msg->fds[LINK_FD_KICK],
 				.call = msg->fds[LINK_FD_CALL],
 				.err = msg->fds[LINK_FD_ERR] };
+	ring->call_is_socket = is_socket(ring->call);
 	msg->fds[LINK_FD_KICK] = msg->fds[LINK_FD_CALL] = msg->fds[LINK_FD_ERR] = -1;
 	pthread_mutex_init(&ring->lock, NULL);
 	pthread_cond_init(&ring->idle, NULL);
@@ -362,9 +389,10 @@ void ring_set_call(struct wring *ring, int call, int err)
 	close_fd(&ring->call);
 	close_fd(&ring->err);
 	ring->call = call;
+	ring->call_is_socket = is_socket(call);
 	ring->err = err;
 	/* Nobody was told by the old one of what came between. */
-	poke(ring->call);
+	poke(ring->call, ring->call_is_socket);
 	pthread_mutex_unlock(&ring->lock);
 }
 

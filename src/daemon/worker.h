@@ -105,6 +105,7 @@ struct wring {
 	uint32_t active;	    /* lock; requests taken and not wholly answered */
 	bool awaiting;		    /* lock; an awaited request has not ended */
 	int call;		    /* lock */
+	bool call_is_socket;	    /* lock */
 	int err;		    /* lock */
 	uint64_t last_complaint_ns; /* ring's thread */
 };
