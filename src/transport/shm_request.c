@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "util/util.h"
 
@@ -175,6 +176,8 @@ static int build(struct shm *shm, struct transport_request *request, struct shm_
 	struct layout layout;
 	int r;
 
+	if (!arena_admits(&shm->arena))
+		return -EAGAIN;
 	describe(op, &wire);
 	for (uint32_t i = 0; i < op->n_args; i++)
 		copies[i] = copied_bytes(&op->args[i]);
@@ -409,8 +412,9 @@ static int control_once(struct shm *shm, struct wire_request *wire, void *data, 
 			memcpy(data, (uint8_t *)sr->block.data + layout.payload, room);
 	}
 	free_request(sr);
-	/* Whoever waits for room was woken before there was any. */
+	/* Whoever waits for room was woken before there was any; one of them may look at the descriptors again. */
 	reaper_progress(&shm->transport.reaper);
+	eventfd_write(shm->call, 1);
 	return r;
 }
 

@@ -17,6 +17,8 @@
 
 #include "util/util.h"
 
+#define HOLD_MS 300 /* long enough for what is to come meanwhile; nothing depends on how long it takes */
+
 static pthread_t thread;
 
 void backend_init(struct backend *b, const char *path)
@@ -79,8 +81,23 @@ static void add_region(struct backend *b, const struct vhost_region *where, int 
 	}
 }
 
+static bool in_flight(struct backend *b)
+{
+	bool any = false;
+
+	for (int i = 0; i < BACKEND_QUEUES; i++) {
+		struct backend_queue *q = &b->queues[i];
+		struct vring_avail *avail = q->enabled ? find(b, q->avail, sizeof(*avail), true) : NULL;
+
+		any |= q->n_held || (avail && __atomic_load_n(&avail->idx, __ATOMIC_ACQUIRE) != q->last_avail);
+	}
+	return any;
+}
+
 static void remove_region(struct backend *b, uint64_t guest_addr)
 {
+	b->n_removed++;
+	b->n_removed_busy += in_flight(b);
 	for (int i = 0; i < BACKEND_REGIONS; i++) {
 		if (!b->regions[i].data || b->regions[i].where.guest_addr != guest_addr)
 			continue;
@@ -194,6 +211,7 @@ static void default_answer(struct backend *b, const struct wire_request *request
 	b->n_ops += request->type == VIRTIO_ACCEL_T_OP;
 	b->used_id = b->used_len = -1;
 	b->used_more = 0;
+	b->hold = false;
 	if (b->answer)
 		b->answer(b, request, response);
 }
@@ -234,6 +252,16 @@ static void one_request(struct backend *b, struct backend_queue *q, uint16_t hea
 	b->used_len = b->used_len >= 0 ? b->used_len : (int64_t)len;
 }
 
+static void give_held(struct backend *b)
+{
+	b->used_id = b->used_len = -1;
+	b->used_more = 0;
+	for (int i = 0; i < BACKEND_QUEUES; i++)
+		while (b->queues[i].n_held)
+			put_used(b, &b->queues[i], b->queues[i].held[--b->queues[i].n_held],
+				 sizeof(struct virtio_accel_resp));
+}
+
 static bool run_queue(struct backend *b, struct backend_queue *q)
 {
 	struct vring_avail *avail = find(b, q->avail, sizeof(*avail) + q->size * sizeof(uint16_t), true);
@@ -244,7 +272,10 @@ static bool run_queue(struct backend *b, struct backend_queue *q)
 		one_request(b, q, head);
 		if (b->hang_up)
 			return false;
-		put_used(b, q, head, 0);
+		if (b->hold && q->n_held < BACKEND_HELD)
+			q->held[q->n_held++] = head;
+		else
+			put_used(b, q, head, 0);
 	}
 	return true;
 }
@@ -268,29 +299,45 @@ static bool deal(struct backend *b, const struct pollfd *fds)
 static bool serve(struct backend *b)
 {
 	struct pollfd fds[1 + BACKEND_QUEUES] = { { .fd = b->fd, .events = POLLIN } };
-	bool going_on;
+	bool going_on, held = false;
+	int n;
 
-	for (int i = 0; i < BACKEND_QUEUES; i++)
+	for (int i = 0; i < BACKEND_QUEUES; i++) {
+		held |= b->queues[i].n_held > 0;
 		fds[1 + i] = (struct pollfd){ .fd = b->queues[i].enabled ? b->queues[i].kick : -1, .events = POLLIN };
-	if (poll(fds, ARRAY_SIZE(fds), -1) < 0)
+	}
+	n = poll(fds, ARRAY_SIZE(fds), held ? HOLD_MS : -1);
+	if (n < 0)
 		return errno == EINTR;
 	pthread_mutex_lock(&b->lock);
+	if (n == 0)
+		give_held(b);
 	going_on = deal(b, fds);
 	pthread_mutex_unlock(&b->lock);
 	return going_on;
 }
 
+static void set_connection(struct backend *b, int fd)
+{
+	pthread_mutex_lock(&b->lock);
+	close_fd(&b->fd);
+	b->fd = fd;
+	pthread_mutex_unlock(&b->lock);
+}
+
 static void *main_loop(void *opaque)
 {
 	struct backend *b = opaque;
+	int fd;
 
-	while ((b->fd = accept(b->listener, NULL, NULL)) >= 0) {
+	while ((fd = accept(b->listener, NULL, NULL)) >= 0) {
+		set_connection(b, fd);
 		for (int i = 0; i < BACKEND_QUEUES; i++)
 			b->queues[i] = (struct backend_queue){ .kick = -1, .call = -1 };
 		b->hang_up = false;
 		while (serve(b))
 			;
-		close(b->fd);
+		set_connection(b, -1);
 		for (int i = 0; i < BACKEND_QUEUES; i++) {
 			close_fd(&b->queues[i].kick);
 			close_fd(&b->queues[i].call);
@@ -315,6 +362,11 @@ void backend_start(struct backend *b)
 void backend_stop(struct backend *b)
 {
 	shutdown(b->listener, SHUT_RDWR);
+	/* A test that failed has not hung up. */
+	pthread_mutex_lock(&b->lock);
+	if (b->fd >= 0)
+		shutdown(b->fd, SHUT_RDWR);
+	pthread_mutex_unlock(&b->lock);
 	pthread_join(thread, NULL);
 	close(b->listener);
 	unlink(b->path);

@@ -15,11 +15,14 @@
 
 #define BACKEND_REGIONS 64
 #define BACKEND_QUEUES	4
+#define BACKEND_HELD	8
 
 struct backend_queue {
 	uint64_t desc, avail, used; /* user addresses */
 	uint32_t size;
 	uint16_t last_avail;
+	uint16_t held[BACKEND_HELD];
+	uint32_t n_held;
 	int kick, call;
 	bool enabled;
 };
@@ -37,6 +40,7 @@ struct backend {
 	void (*answer)(struct backend *backend, const struct wire_request *request, struct wire_response *response);
 	/* What answer() may ask for, for this one answer. */
 	bool hang_up;
+	bool hold;	    /* give it only when nothing else has come for a while, or nothing more can be held */
 	int64_t used_id;    /* instead of the right one; -1: the right one */
 	int64_t used_len;   /* instead of the bytes written; -1: those */
 	uint16_t used_more; /* entries that were never asked for */
@@ -45,6 +49,8 @@ struct backend {
 	uint32_t n_regions;
 	uint32_t n_tables; /* SET_MEM_TABLE messages */
 	uint32_t n_ops;
+	uint32_t n_removed; /* REM_MEM_REG messages, and those of them that came while a request was in flight */
+	uint32_t n_removed_busy;
 
 	/* Its own. */
 	char path[108];

@@ -2,6 +2,11 @@
 /* A daemon that lies, breaks off, or can do less: the library fails the request or the connection, and nothing else. */
 #include "fixture.h"
 
+#include <dirent.h>
+#include <endian.h>
+#include <pthread.h>
+#include <sys/stat.h>
+
 #include "backend.h"
 
 static struct backend backend;
@@ -300,6 +305,140 @@ static void test_regions_come_back(void **state)
 	vaccel_context_free(context);
 }
 
+/* Bytes of pages that all memfds of this process have. */
+static uint64_t shared_bytes(void)
+{
+	DIR *fds = opendir("/proc/self/fd");
+	uint64_t sum = 0;
+	struct dirent *entry;
+
+	while ((entry = readdir(fds))) {
+		char target[64] = { 0 };
+		struct stat st;
+
+		if (readlinkat(dirfd(fds), entry->d_name, target, sizeof(target) - 1) > 0 &&
+		    !strncmp(target, "/memfd:", 7) && fstat(atoi(entry->d_name), &st) == 0)
+			sum += (uint64_t)st.st_blocks * 512;
+	}
+	closedir(fds);
+	return sum;
+}
+
+static void hold(struct backend *b, const struct wire_request *request, struct wire_response *response)
+{
+	b->hold = request->type == VIRTIO_ACCEL_T_OP;
+}
+
+static struct vaccel_request *submit_noop(struct vaccel_session *session)
+{
+	const struct vaccel_call call = { .size = sizeof(call), .op = VACCEL_OP_NOOP };
+	struct vaccel_request *request = NULL;
+
+	assert_ok(vaccel_submit(session, &call, &request));
+	return request;
+}
+
+/* A large buffer that is freed takes its pages with it, but no region: for that a daemon would stop what runs. */
+static void test_freed_beside_request(void **state)
+{
+	const size_t len = 300 << 20;
+	struct vaccel_context *context;
+	struct vaccel_session *session;
+	struct vaccel_request *request;
+	struct vaccel_buffer *buffer;
+	uint64_t before;
+	char *data;
+
+	backend.config.max_buffer_bytes = htole64(len);
+	session = start(&context);
+	BACKEND_SET(&backend, answer, hold);
+	request = submit_noop(session);
+	before = shared_bytes();
+	assert_ok(vaccel_buffer_alloc(session, len, &buffer));
+	data = vaccel_buffer_data(buffer);
+	memset(data, 1, 1 << 20);
+	data[len - 1] = 1;
+	assert_true(shared_bytes() > before);
+	assert_ok(vaccel_buffer_free(buffer));
+	assert_true(shared_bytes() <= before + 65536);
+	assert_ok(vaccel_buffer_alloc(session, len, &buffer));
+	data = vaccel_buffer_data(buffer);
+	assert_true(data[0] == 0 && data[(1 << 20) - 1] == 0 && data[len - 1] == 0);
+	assert_ok(vaccel_buffer_free(buffer));
+	assert_int_equal(seen(&backend.n_removed), 0);
+	assert_ok(vaccel_request_wait(request, -1));
+	vaccel_request_free(request);
+	vaccel_context_free(context);
+}
+
+/* Room that only another region's end can make is waited for. */
+static void test_region_for_region(void **state)
+{
+	struct vaccel_context *context;
+	struct vaccel_session *session;
+	struct vaccel_request *request;
+	struct vaccel_buffer *buffer;
+
+	backend.max_slots = 3;
+	session = start(&context);
+	BACKEND_SET(&backend, answer, hold);
+	request = submit_noop(session);
+	for (size_t i = 1; i <= 3; i++) {
+		assert_ok(vaccel_buffer_alloc(session, 16 * i << 20, &buffer));
+		assert_ok(vaccel_buffer_free(buffer));
+	}
+	assert_int_equal(seen(&backend.n_removed_busy), 0);
+	assert_true(seen(&backend.n_removed) > 0);
+	assert_ok(vaccel_request_wait(request, -1));
+	vaccel_request_free(request);
+	vaccel_context_free(context);
+}
+
+struct traffic {
+	struct vaccel_session *session;
+	pthread_t thread;
+	bool stop; /* atomic */
+	int failures;
+};
+
+static void *run_traffic(void *opaque)
+{
+	struct traffic *t = opaque;
+
+	while (!__atomic_load_n(&t->stop, __ATOMIC_RELAXED))
+		t->failures += vaccel_noop(t->session) < 0;
+	return NULL;
+}
+
+/* The same beside threads that leave no moment without a request. */
+static void test_region_for_region_beside_traffic(void **state)
+{
+	enum { N = 4 };
+	struct traffic traffic[N];
+	struct vaccel_context *context;
+	struct vaccel_session *session;
+	struct vaccel_buffer *buffer;
+
+	backend.max_slots = 3;
+	session = start(&context);
+	for (int i = 0; i < N; i++) {
+		traffic[i] = (struct traffic){ .session = session };
+		assert_int_equal(pthread_create(&traffic[i].thread, NULL, run_traffic, &traffic[i]), 0);
+	}
+	for (size_t i = 0; i < 100; i++) {
+		assert_ok(vaccel_buffer_alloc(session, (20 + 2 * (i % 20)) << 20, &buffer));
+		assert_ok(vaccel_buffer_free(buffer));
+	}
+	for (int i = 0; i < N; i++) {
+		__atomic_store_n(&traffic[i].stop, true, __ATOMIC_RELAXED);
+		pthread_join(traffic[i].thread, NULL);
+		assert_int_equal(traffic[i].failures, 0);
+	}
+	assert_int_equal(seen(&backend.n_removed_busy), 0);
+	assert_true(seen(&backend.n_removed) > 0);
+	vaccel_context_free(context);
+}
+
 /* What is wrong with a call is found here. */
 static void test_bad_call_stays(void **state)
 {
@@ -369,11 +508,22 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name_) cmocka_unit_test_setup_teardown(name_, setup, teardown)
-		TEST(test_good),	 TEST(test_direct_descriptors), TEST(test_channel_closed),
-		TEST(test_handshake),	 TEST(test_no_config),		TEST(test_malformed_answer),
-		TEST(test_text),	 TEST(test_broken_ring),	TEST(test_info),
-		TEST(test_memory_table), TEST(test_regions_come_back),	TEST(test_bad_call_stays),
+		TEST(test_good),
+		TEST(test_direct_descriptors),
+		TEST(test_channel_closed),
+		TEST(test_handshake),
+		TEST(test_no_config),
+		TEST(test_malformed_answer),
+		TEST(test_text),
+		TEST(test_broken_ring),
+		TEST(test_info),
+		TEST(test_memory_table),
+		TEST(test_regions_come_back),
+		TEST(test_bad_call_stays),
 		TEST(test_room),
+		TEST(test_freed_beside_request),
+		TEST(test_region_for_region),
+		TEST(test_region_for_region_beside_traffic),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
