@@ -120,7 +120,7 @@ PUBLIC int vaccel_context_new(const struct vaccel_context_options *options, stru
 		return lib_failf(-ENOMEM, "context: out of memory");
 	context->pid = getpid();
 	context->refs = 1;
-	context->done_fd = context->poll_fd = -1;
+	context->done_fd = context->poll_fd = context->watched_fd = -1;
 	pthread_mutex_init(&context->lock, NULL);
 	context->url = choose_url(&known);
 	r = context->url ? open_transport(context) : lib_failf(-ENOMEM, "context: out of memory");
@@ -184,8 +184,17 @@ static int make_fds(struct vaccel_context *context, int inner)
 		close_fd(&context->poll_fd);
 		close_fd(&context->done_fd);
 		context->poll_fd = context->done_fd = -1;
+		return r;
 	}
-	return r;
+	context->watched_fd = inner;
+	return 0;
+}
+
+void context_unwatch(struct vaccel_context *context)
+{
+	if (context->watched_fd >= 0)
+		epoll_ctl(context->poll_fd, EPOLL_CTL_DEL, context->watched_fd, NULL);
+	context->watched_fd = -1;
 }
 
 PUBLIC int vaccel_context_fd(struct vaccel_context *context)

@@ -39,8 +39,9 @@ struct vaccel_context {
 	struct vaccel_session *sessions;
 	struct info *info; /* newest first; older ones stay, since callers have their strings */
 	struct vaccel_request *done_first, *done_last; /* completed and not taken */
-	int done_fd; /* eventfd: readable while that list is not empty; -1: nobody asked for it */
-	int poll_fd; /* epoll over done_fd and the transport's; -1: done_fd alone does */
+	int done_fd;	/* eventfd: readable while that list is not empty; -1: nobody asked for it */
+	int poll_fd;	/* epoll over done_fd and the transport's; -1: done_fd alone does */
+	int watched_fd; /* the transport's, in that; -1: not (any more) */
 };
 
 struct vaccel_session {
@@ -97,6 +98,8 @@ int lib_write_struct(void *dst, const void *src, size_t known, const char *name)
 int context_check(const struct vaccel_context *context, const char *what);
 void context_ref(struct vaccel_context *context);
 void context_unref(struct vaccel_context *context);
+/* A descriptor of a lost connection stays ready for ever: takes it out of the poll descriptor. Called with the lock. */
+void context_unwatch(struct vaccel_context *context);
 /* For the transport: a request has completed. */
 void request_completed(void *opaque, struct transport_request *request);
 

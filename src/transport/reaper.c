@@ -103,6 +103,7 @@ static void lead(struct reaper *reaper, int64_t timeout_ns)
 	reaper->leader = false;
 	if (r < 0) {
 		/* The connection is lost: what waits for progress must look for itself. */
+		__atomic_store_n(&reaper->lost, r, __ATOMIC_RELEASE);
 		__atomic_store_n(&reaper->delivered, reaper->delivered + 1, __ATOMIC_RELEASE);
 		wake(reaper, NULL);
 	}
@@ -187,4 +188,9 @@ void reaper_look(struct reaper *reaper)
 		hand_over(reaper);
 	}
 	pthread_mutex_unlock(&reaper->lock);
+}
+
+int reaper_lost(const struct reaper *reaper)
+{
+	return __atomic_load_n(&reaper->lost, __ATOMIC_ACQUIRE);
 }

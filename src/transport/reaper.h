@@ -22,6 +22,7 @@ struct reaper {
 	bool leader;
 	uint64_t delivered; /* items so far; read without the lock by reaper_ticket() */
 	struct reaper_sleeper *sleepers;
+	int lost; /* the error that reap() returned last; 0: none. Atomic */
 	/* As transport_ops.reap(); NULL: none. */
 	int (*reap)(void *opaque, int64_t timeout_ns);
 	void *opaque;
@@ -51,5 +52,8 @@ void reaper_progress(struct reaper *reaper);
 
 /* Delivers what is there without waiting, unless a leader is at it. */
 void reaper_look(struct reaper *reaper);
+
+/* 0, or the error with which the connection was found lost: then nothing will complete any more. */
+int reaper_lost(const struct reaper *reaper);
 
 #endif
