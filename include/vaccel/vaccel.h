@@ -6,19 +6,21 @@
  * registered buffers; a request is one operation under way. Synchronous calls are submit and wait in one.
  *
  * Errors: functions return 0 (or a count) or a negative errno. vaccel_error() then gives a sentence that names object,
- * action and cause. Outputs are untouched on failure. What the errnos mean everywhere:
+ * action and cause. On failure ret_ parameters are untouched; memory that an operation was to write is undefined. What
+ * the errnos mean everywhere:
  *   -EINVAL a parameter is not valid         -ERANGE     an argument is smaller than the operation needs
  *   -EOPNOTSUPP operation unknown or unserved -E2BIG      larger than a limit of the transport
  *   -EBADF  session unknown                  -ESTALE     session or buffer no longer there (the daemon restarted)
  *   -ENXIO  buffer unknown                   -EDQUOT     too many sessions, buffers or requests
- *   -ETIMEDOUT deadline passed               -ECANCELED  cancelled
+ *   -ETIMEDOUT deadline passed or ran too long -ECANCELED  cancelled
  *   -EOWNERDEAD the host's worker died in it and it cannot be run again: outputs are undefined, the session lives on
  *   -EIO    the host's plugin or hardware failed
  *   -ENODEV, -ENOENT, -ECONNREFUSED, -EACCES  nothing to connect to, or no permission
  *   -ECONNRESET the daemon went away: open a new context
  *
  * Threads: all functions may be called from any thread; one context, session or buffer may be used by many threads at
- * once, but must not be freed while in use. After fork(), a child must open a context of its own.
+ * once, but must not be freed while in use. After fork(), the parent's objects fail with -ECHILD in the child, which must
+ * open a context of its own; over "local:", if the parent used that, it can do so only after execve().
  */
 #ifndef VACCEL_VACCEL_H
 #define VACCEL_VACCEL_H
@@ -148,7 +150,7 @@ struct vaccel_arg {
 struct vaccel_call {
 	size_t size; /* sizeof(struct vaccel_call) */
 	uint32_t op;
-	uint32_t deadline_ms; /* 0: none of its own */
+	uint32_t deadline_ms; /* from arrival until it must have started; what runs goes on. 0: none of its own */
 	const void *params;   /* the op's struct of <vaccel/ops.h>; NULL when it has none */
 	size_t params_len;
 	const struct vaccel_arg *args;
@@ -178,14 +180,15 @@ void *vaccel_request_user_data(const struct vaccel_request *request);
 void vaccel_request_free(struct vaccel_request *request);
 
 /**
- * A descriptor for poll(2): readable while vaccel_context_next() has a request to give. Owned by the context; do not
- * read or close it. Since 0.1.
+ * A descriptor for poll(2): readable while vaccel_context_next() has a request to give, and when the connection is lost,
+ * until that has said so. Owned by the context; do not read or close it. Since 0.1.
  */
 int vaccel_context_fd(struct vaccel_context *context);
 
 /**
  * Takes a completed request that nobody took yet, oldest first; vaccel_request_wait() then tells its result at once.
- * A request that was waited for with success is not given again. -EAGAIN: none. Since 0.1.
+ * A request that was waited for with success is not given again. -EAGAIN: none. -ENODEV, -ECONNRESET: none, and there
+ * will be none, because the connection is lost. Since 0.1.
  */
 int vaccel_context_next(struct vaccel_context *context, struct vaccel_request **ret_request);
 
