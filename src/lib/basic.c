@@ -4,6 +4,7 @@
 #include <string.h>
 #include <vaccel/basic.h>
 
+#include "lib/gemm.h"
 #include "lib/internal.h"
 #include "util/util.h"
 
@@ -52,53 +53,42 @@ PUBLIC vaccel_session_t *create_vaccel_session(void)
 	return handle;
 }
 
-static int do_sgemm(struct vaccel_session *session, const void *input, const void *output)
+/* Input and output of SGEMM and DGEMM differ in what their pointers point to, which nothing here looks at. */
+_Static_assert(sizeof(struct vaccel_sgemm_input) == sizeof(struct vaccel_dgemm_input), "one reader serves both");
+_Static_assert(sizeof(struct vaccel_sgemm_output) == sizeof(struct vaccel_dgemm_output), "one reader serves both");
+
+struct operation {
+	vaccel_op_t op;
+	int (*run)(struct vaccel_session *session, const struct operation *operation, const void *input,
+		   const void *output);
+	const char *input; /* names of the structs, for messages */
+	const char *output;
+};
+
+static int do_gemm(struct vaccel_session *session, const struct operation *operation, const void *input,
+		   const void *output)
 {
 	struct vaccel_sgemm_input in;
 	struct vaccel_sgemm_output out;
-	int r = lib_read_struct(&in, sizeof(in), input, "vaccel_sgemm_input");
+	int r = lib_read_struct(&in, sizeof(in), input, operation->input);
 
 	if (r == 0)
-		r = lib_read_struct(&out, sizeof(out), output, "vaccel_sgemm_output");
-	if (r == 0 && in.gemm.reserved)
-		r = lib_failf(-EINVAL, "struct vaccel_sgemm_input: gemm.reserved is %u, not 0", in.gemm.reserved);
-	if (r < 0)
-		return r;
-	return vaccel_sgemm(session, in.gemm.order, in.gemm.transa, in.gemm.transb, in.gemm.m, in.gemm.n, in.gemm.k,
-			    (float)in.gemm.alpha, in.a, in.gemm.lda, in.b, in.gemm.ldb, (float)in.gemm.beta, out.c,
-			    in.gemm.ldc);
+		r = lib_read_struct(&out, sizeof(out), output, operation->output);
+	return r < 0 ? r : lib_gemm(session, operation->op, &in.gemm, in.a, in.b, out.c);
 }
 
-static int do_dgemm(struct vaccel_session *session, const void *input, const void *output)
-{
-	struct vaccel_dgemm_input in;
-	struct vaccel_dgemm_output out;
-	int r = lib_read_struct(&in, sizeof(in), input, "vaccel_dgemm_input");
-
-	if (r == 0)
-		r = lib_read_struct(&out, sizeof(out), output, "vaccel_dgemm_output");
-	if (r == 0 && in.gemm.reserved)
-		r = lib_failf(-EINVAL, "struct vaccel_dgemm_input: gemm.reserved is %u, not 0", in.gemm.reserved);
-	if (r < 0)
-		return r;
-	return vaccel_dgemm(session, in.gemm.order, in.gemm.transa, in.gemm.transb, in.gemm.m, in.gemm.n, in.gemm.k,
-			    in.gemm.alpha, in.a, in.gemm.lda, in.b, in.gemm.ldb, in.gemm.beta, out.c, in.gemm.ldc);
-}
-
-static int do_noop(struct vaccel_session *session, const void *input, const void *output)
+static int do_noop(struct vaccel_session *session, const struct operation *operation, const void *input,
+		   const void *output)
 {
 	if (input || output)
 		return lib_failf(-EINVAL, "noop: takes no input and no output");
 	return vaccel_noop(session);
 }
 
-static const struct {
-	vaccel_op_t op;
-	int (*run)(struct vaccel_session *session, const void *input, const void *output);
-} operations[] = {
-	{ VACCEL_OP_NOOP, do_noop },
-	{ VACCEL_OP_SGEMM, do_sgemm },
-	{ VACCEL_OP_DGEMM, do_dgemm },
+static const struct operation operations[] = {
+	{ VACCEL_OP_NOOP, do_noop, NULL, NULL },
+	{ VACCEL_OP_SGEMM, do_gemm, "vaccel_sgemm_input", "vaccel_sgemm_output" },
+	{ VACCEL_OP_DGEMM, do_gemm, "vaccel_dgemm_input", "vaccel_dgemm_output" },
 };
 
 PUBLIC int do_operation(vaccel_session_t *handle, vaccel_op_t operation, void *input, void *output)
@@ -107,7 +97,7 @@ PUBLIC int do_operation(vaccel_session_t *handle, vaccel_op_t operation, void *i
 		return lib_failf(-EINVAL, "session: none given");
 	for (size_t i = 0; i < ARRAY_SIZE(operations); i++)
 		if (operations[i].op == operation)
-			return operations[i].run(handle->session, input, output);
+			return operations[i].run(handle->session, &operations[i], input, output);
 	return lib_failf(-EOPNOTSUPP, "operation %u is not known", operation);
 }
 

@@ -78,22 +78,41 @@ static bool stored_bytes(const struct stored *matrix, uint64_t element, uint64_t
 	       mul_u64(span, element, ret);
 }
 
+/* The same, but 0 for a matrix that is neither read nor written. */
+static int matrix_len(const struct op_desc *op, const struct stored *matrix, uint64_t element, uint64_t *ret,
+		      struct error *error)
+{
+	*ret = 0;
+	if (matrix->used && stored_bytes(matrix, element, ret))
+		return error_set(error, -E2BIG, "%s: matrix %s is larger than any memory", op->name, matrix->name);
+	return 0;
+}
+
+int gemm_lens(const struct op_desc *op, const struct vaccel_gemm *gemm, uint64_t ret_lens[3], struct error *error)
+{
+	struct stored matrices[3];
+	int r = 0;
+
+	gemm_shapes(gemm, matrices);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(matrices); i++)
+		r = matrix_len(op, &matrices[i], op->args[i].align, &ret_lens[i], error);
+	return r;
+}
+
 static int check_matrix(const struct op_desc *op, const struct stored *matrix, const struct op_arg *arg,
 			uint64_t element, struct error *error)
 {
 	uint64_t need;
+	int r;
 
 	if (matrix->ld < MAX(matrix->length, 1))
 		return error_set(error, -EINVAL, "%s: %s is %" PRIu64 ", smaller than the %" PRIu64 " that %s needs",
 				 op->name, matrix->ld_name, matrix->ld, MAX(matrix->length, 1), matrix->name);
-	if (!matrix->used)
-		return 0;
-	if (stored_bytes(matrix, element, &need))
-		return error_set(error, -E2BIG, "%s: matrix %s is larger than any memory", op->name, matrix->name);
-	if (arg->len < need)
-		return error_set(error, -ERANGE, "%s: matrix %s needs %" PRIu64 " bytes, its argument has %" PRIu64,
-				 op->name, matrix->name, need, arg->len);
-	return 0;
+	r = matrix_len(op, matrix, element, &need, error);
+	if (r == 0 && arg->len < need)
+		r = error_set(error, -ERANGE, "%s: matrix %s needs %" PRIu64 " bytes, its argument has %" PRIu64,
+			      op->name, matrix->name, need, arg->len);
+	return r;
 }
 
 int gemm_check(const struct op_desc *op, const struct op_request *request, struct error *error)

@@ -10,4 +10,7 @@ bool gemm_replayable(const struct op_request *request);
 bool gemm_partial(const struct op_request *request);
 uint64_t gemm_cost(const struct op_request *request);
 
+/* Bytes that A, B and C take from the first element to the last; 0 for one that is neither read nor written. -E2BIG. */
+int gemm_lens(const struct op_desc *op, const struct vaccel_gemm *gemm, uint64_t ret_lens[3], struct error *error);
+
 #endif
