@@ -14,6 +14,19 @@
 #include "util/log.h"
 #include "util/util.h"
 
+#define COMPLAINT_NS UINT64_C(1000000000)
+
+/* Whoever may connect may do so as often as it likes: not a line each. */
+static void complain(struct supervisor *s, uint32_t n)
+{
+	uint64_t now = now_ns();
+
+	if (s->complaint_ns && now - s->complaint_ns < COMPLAINT_NS)
+		return;
+	s->complaint_ns = now;
+	log_warning("connection refused: %u are open, which is the limit", n);
+}
+
 int connection_new(struct supervisor *s, int fd)
 {
 	struct connection *c;
@@ -23,7 +36,7 @@ int connection_new(struct supervisor *s, int fd)
 		slot++;
 	c = slot < s->n_slots ? calloc(1, sizeof(*c)) : NULL;
 	if (!c) {
-		log_warning("connection refused: %u are open, which is the limit", slot);
+		complain(s, slot);
 		close(fd);
 		return -EDQUOT;
 	}
@@ -40,6 +53,7 @@ int connection_new(struct supervisor *s, int fd)
 void connection_free(struct supervisor *s, struct connection *c)
 {
 	s->connections[c->id - 1] = NULL;
+	s->accept_ns = 0;
 	for (size_t i = 0; i < VHOST_MAX_QUEUES; i++)
 		if (c->rings[i].ledger_fd >= 0)
 			close(c->rings[i].ledger_fd);
@@ -63,6 +77,20 @@ void connection_close(struct supervisor *s, struct connection *c, const char *wh
 	close(c->fd);
 	c->fd = -1;
 	mirror_sync(s, c);
+}
+
+/* Without this a front-end could leave no descriptors for others. */
+static int check_regions(const struct supervisor *s, struct error *error)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		n += s->connections[i] ? s->connections[i]->server.regions.n : 0;
+	if (n <= s->max_regions)
+		return 0;
+	return error_set(error, -ENOSPC,
+			 "memory regions of all connections are %" PRIu64 ", and RLIMIT_NOFILE allows %" PRIu64, n,
+			 s->max_regions);
 }
 
 static void greet(struct connection *c)
@@ -94,16 +122,14 @@ static void carry_out(struct supervisor *s, struct connection *c)
 		for (size_t i = 0; i < c->server.regions.n; i++)
 			if (c->server.regions.rows[i].region.guest_addr == step->region.guest_addr)
 				add.fds[0] = c->server.regions.rows[i].fd;
-		mirror_send(s, &add);
-		c->unacked++;
+		mirror_command(s, c, &add);
 	}
 	if ((step->effects & VHOST_EFFECT_CALL) && c->rings[step->index].phase == RING_ON) {
 		struct link_msg call = { .type = LINK_RING_CALL, .conn = c->id, .index = step->index, LINK_MSG_INIT };
 
 		call.fds[LINK_FD_CALL] = c->server.rings[step->index].call;
 		call.fds[LINK_FD_ERR] = c->server.rings[step->index].err;
-		mirror_send(s, &call);
-		c->unacked++;
+		mirror_command(s, c, &call);
 	}
 }
 
@@ -122,6 +148,8 @@ void connection_readable(struct supervisor *s, struct connection *c)
 	log_debug("connection %u: %s", c->id, vhost_request_name(c->rx.msg.header.request));
 	r = vhost_server_handle(&c->server, &c->rx.msg, &c->step, &error);
 	vhost_rx_reset(&c->rx);
+	if (r == 0 && (c->step.effects & (VHOST_EFFECT_MEM_ADDED | VHOST_EFFECT_MEM_REPLACED)))
+		r = check_regions(s, &error);
 	if (r < 0) {
 		connection_close(s, c, error.text);
 		connection_progress(s, c);

@@ -14,7 +14,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,11 +26,11 @@
 #define MAX_DELAY_NS	(500 * MS)
 #define UNREADY_TO_SAFE 3
 #define SAFE_NS		(30000 * MS)
-#define SEND_TIMEOUT_S	5 /* a worker that does not read commands for this long is stuck */
 
 void launch_init(struct launch *launch)
 {
 	*launch = (struct launch){ .link = -1 };
+	launch->queue_tail = &launch->queue;
 }
 
 static void move_fd(int from, int to)
@@ -93,7 +92,6 @@ static void exec_worker(const struct supervisor *s, int link, pid_t parent)
 
 static void start(struct supervisor *s)
 {
-	const struct timeval timeout = { .tv_sec = SEND_TIMEOUT_S };
 	struct launch *l = &s->launch;
 	pid_t pid, parent;
 	int pair[2];
@@ -103,7 +101,7 @@ static void start(struct supervisor *s)
 		log_error("worker: cannot start it: %s", strerror(errno));
 		return;
 	}
-	setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+	fcntl(pair[0], F_SETFL, O_NONBLOCK);
 	l->n_started++;
 	parent = getpid();
 	pid = fork();
@@ -161,6 +159,74 @@ void launch_ready(struct supervisor *s, const struct link_ready *ready)
 		log_info("worker %d is ready%s", (int)l->pid, l->safe ? ", without plugins: operations fail" : "");
 }
 
+/* ---- commands ---- */
+
+static void pop(struct launch *l)
+{
+	struct launch_command *first = l->queue;
+
+	first->connection->queued--;
+	l->queue = first->next;
+	if (!l->queue)
+		l->queue_tail = &l->queue;
+	free(first);
+}
+
+/* False: there is no room. */
+static bool try_send(struct launch *l, const struct link_msg *msg)
+{
+	int r = link_send(l->link, msg);
+
+	/* -EPIPE: it has died, which SIGCHLD will tell. */
+	if (r < 0 && r != -EAGAIN && r != -EPIPE && r != -ECONNRESET)
+		log_error("worker: cannot send it a command: %s", strerror(-r));
+	return r != -EAGAIN;
+}
+
+void launch_send(struct supervisor *s, struct connection *c, const struct link_msg *msg)
+{
+	struct launch *l = &s->launch;
+	struct launch_command *command;
+
+	if (l->link < 0 || (!l->queue && try_send(l, msg)))
+		return;
+	command = malloc(sizeof(*command));
+	if (!command) {
+		launch_kill(s, "because there is no memory for what it has to be told");
+		return;
+	}
+	*command = (struct launch_command){ .connection = c, .msg = *msg };
+	c->queued++;
+	*l->queue_tail = command;
+	l->queue_tail = &command->next;
+}
+
+void launch_flush(struct supervisor *s)
+{
+	struct launch *l = &s->launch;
+
+	while (l->queue && try_send(l, &l->queue->msg))
+		pop(l);
+}
+
+static void close_link(struct launch *l)
+{
+	while (l->queue)
+		pop(l);
+	close_fd(&l->link);
+	l->link = -1;
+}
+
+/* ---- its end ---- */
+
+void launch_hung_up(struct supervisor *s)
+{
+	/* One that lives is of no use. One that dies keeps the exit status that it has. */
+	kill(s->launch.pid, SIGKILL);
+	close_link(&s->launch);
+	launch_reap(s);
+}
+
 void launch_kill(struct supervisor *s, const char *why)
 {
 	struct launch *l = &s->launch;
@@ -206,25 +272,45 @@ static void plan_next(struct launch *l, bool expected)
 		l->failures = 0;
 	}
 	/* The first two in a row at once, then 20, 40, ... ms. */
-	l->next_ns = l->failures < 3 ? now : now + MIN((10 * MS) << MIN(l->failures - 2, 8u), MAX_DELAY_NS);
+	l->next_ns = now;
+	if (l->failures >= 3) {
+		l->next_ns += MIN((10 * MS) << MIN(l->failures - 2, 8u), MAX_DELAY_NS);
+		log_info("worker: %u died young; the next one starts in %u ms", l->failures,
+			 (unsigned int)((l->next_ns - now) / MS));
+	}
+}
+
+/* Whether its requests have nothing to do with its end. */
+static bool is_blameless(const struct launch *l, int status)
+{
+	return l->killed || (WIFEXITED(status) &&
+			     (WEXITSTATUS(status) == WORKER_EXIT_DEADLINE || WEXITSTATUS(status) == WORKER_EXIT_FAULT));
+}
+
+/* An op's time limit slows its caller down; a guest that takes its memory away may do so all the time. */
+static bool is_expected(const struct supervisor *s, int status)
+{
+	const struct launch *l = &s->launch;
+	uint64_t op_time_ns = s->config->limits.op_time_ms * MS;
+
+	return l->killed || (op_time_ns && WIFEXITED(status) && WEXITSTATUS(status) == WORKER_EXIT_DEADLINE &&
+			     now_ns() - l->started_ns >= op_time_ns);
 }
 
 void launch_reap(struct supervisor *s)
 {
 	struct launch *l = &s->launch;
-	bool expected, blame;
+	bool blame;
 	int status;
 
 	if (l->pid == 0 || waitpid(l->pid, &status, WNOHANG) != l->pid)
 		return;
 	if (!s->stopping)
 		say_end(l, status);
-	expected = l->killed || (WIFEXITED(status) && (WEXITSTATUS(status) == WORKER_EXIT_DEADLINE ||
-						       WEXITSTATUS(status) == WORKER_EXIT_FAULT));
-	blame = !expected;
-	plan_next(l, expected);
-	close(l->link);
-	l->link = -1;
+	blame = !is_blameless(l, status);
+	plan_next(l, is_expected(s, status));
+	close_link(l);
+	l->unacked = 0;
 	l->pid = 0;
 	l->ready = false;
 	mirror_lost(s, blame);

@@ -21,28 +21,33 @@
 #include "util/log.h"
 #include "util/util.h"
 
-uint32_t mirror_send(struct supervisor *s, struct link_msg *msg)
-{
-	int r;
+#define MS UINT64_C(1000000)
+/* A worker that executes none of the commands that take no time for this long is stuck. */
+#define STUCK_NS (5000 * MS)
+/* What still runs for a front-end that hung up holds up nobody until threads run out. */
+#define GONE_NS (30000 * MS)
 
+/* Returns its seq. */
+static uint32_t send_command(struct supervisor *s, struct connection *c, struct link_msg *msg)
+{
 	msg->seq = ++s->next_seq;
-	if (s->launch.link < 0)
-		return msg->seq;
-	r = link_send(s->launch.link, msg);
-	/* -EPIPE: it has died, which SIGCHLD will tell. */
-	if (r == -EAGAIN)
-		launch_kill(s, "because it does not take commands");
-	else if (r < 0 && r != -EPIPE && r != -ECONNRESET)
-		log_error("worker: cannot send it a command: %s", strerror(-r));
+	launch_send(s, c, msg);
 	return msg->seq;
+}
+
+void mirror_command(struct supervisor *s, struct connection *c, struct link_msg *msg)
+{
+	send_command(s, c, msg);
+	c->unacked++;
+	if (s->launch.unacked++ == 0)
+		s->launch.progress_ns = now_ns();
 }
 
 static void send_simple(struct supervisor *s, struct connection *c, uint32_t type)
 {
 	struct link_msg msg = { .type = type, .conn = c->id, LINK_MSG_INIT };
 
-	mirror_send(s, &msg);
-	c->unacked++;
+	mirror_command(s, c, &msg);
 }
 
 static void send_region(struct supervisor *s, struct connection *c, const struct vhost_region *region, int fd)
@@ -50,8 +55,7 @@ static void send_region(struct supervisor *s, struct connection *c, const struct
 	struct link_msg msg = { .type = LINK_MEM_ADD, .conn = c->id, .region = *region, LINK_MSG_INIT };
 
 	msg.fds[0] = fd;
-	mirror_send(s, &msg);
-	c->unacked++;
+	mirror_command(s, c, &msg);
 }
 
 static void send_memory(struct supervisor *s, struct connection *c)
@@ -91,7 +95,7 @@ static bool front_end_journal(const struct connection *c, uint32_t index)
 	return c->server.inflight_fd >= 0 && index < c->server.inflight.n_queues;
 }
 
-static uint32_t send_start(struct supervisor *s, struct connection *c, uint32_t index, uint32_t flags)
+static struct link_msg start_message(const struct connection *c, uint32_t index, uint32_t flags)
 {
 	const struct vhost_ring *want = &c->server.rings[index];
 	const struct mirror_ring *ring = &c->rings[index];
@@ -115,7 +119,7 @@ static uint32_t send_start(struct supervisor *s, struct connection *c, uint32_t 
 		msg.ring.journal_offset =
 			c->server.inflight.mmap_offset + index * inflight_size(c->server.inflight.queue_size);
 	}
-	return mirror_send(s, &msg);
+	return msg;
 }
 
 static uint32_t recovery_flags(const struct mirror_ring *ring)
@@ -134,6 +138,7 @@ static void start_ring(struct supervisor *s, struct connection *c, uint32_t inde
 {
 	struct mirror_ring *ring = &c->rings[index];
 	struct vhost_ring *want = &c->server.rings[index];
+	struct link_msg msg;
 	int r = 0;
 
 	if (front_end_journal(c, index) && want->num > c->server.inflight.queue_size)
@@ -145,8 +150,8 @@ static void start_ring(struct supervisor *s, struct connection *c, uint32_t inde
 		return;
 	}
 	want->fresh = false;
-	send_start(s, c, index, recovery_flags(ring));
-	c->unacked++;
+	msg = start_message(c, index, recovery_flags(ring));
+	mirror_command(s, c, &msg);
 	ring->phase = RING_ON;
 	ring->dirty = true;
 	ring->blame = false;
@@ -158,10 +163,10 @@ static void stop_ring(struct supervisor *s, struct connection *c, uint32_t index
 	struct link_msg msg = { .type = LINK_RING_STOP, .conn = c->id, .index = index, LINK_MSG_INIT };
 	struct mirror_ring *ring = &c->rings[index];
 
-	ring->stop_seq = mirror_send(s, &msg);
+	ring->stop_seq = send_command(s, c, &msg);
 	ring->phase = RING_STOPPING;
 	ring->restart = false;
-	ring->deadline_ns = now_ns() + (uint64_t)s->options->drain_ms * 1000000;
+	ring->deadline_ns = now_ns() + s->options->drain_ms * MS;
 }
 
 /* For a ring that shall not run, but that a dead worker left with requests in flight. */
@@ -169,13 +174,15 @@ static void abort_ring(struct supervisor *s, struct connection *c, uint32_t inde
 {
 	struct mirror_ring *ring = &c->rings[index];
 	uint32_t flags = recovery_flags(ring) | LINK_RING_ABORT;
+	struct link_msg msg;
 
 	if (front_end_journal(c, index))
 		flags |= LINK_RING_KEEP;
-	ring->stop_seq = send_start(s, c, index, flags);
+	msg = start_message(c, index, flags);
+	ring->stop_seq = send_command(s, c, &msg);
 	ring->phase = RING_STOPPING;
 	ring->blame = false;
-	ring->deadline_ns = 0;
+	ring->deadline_ns = now_ns() + STUCK_NS;
 }
 
 /* Whether the ring shall run now, memory and reset aside. */
@@ -203,11 +210,13 @@ static bool all_clean(const struct connection *c)
 static void sync_gone(struct supervisor *s, struct connection *c)
 {
 	struct link_msg msg = { .type = LINK_CONN_GONE, .conn = c->id, LINK_MSG_INIT };
+	uint64_t drain_ns = s->options->drain_ms * MS, op_time_ns = s->config->limits.op_time_ms * MS;
 
 	if (c->gone_sent)
 		return;
-	c->gone_seq = mirror_send(s, &msg);
+	c->gone_seq = send_command(s, c, &msg);
 	c->gone_sent = true;
+	c->gone_ns = now_ns() + (op_time_ns ? drain_ns + op_time_ns : MAX(drain_ns, GONE_NS));
 }
 
 /* Steps 1 to 5; false when it has to wait. */
@@ -272,7 +281,7 @@ bool mirror_settled(const struct connection *c)
 
 bool mirror_gone(const struct connection *c)
 {
-	return c->fd < 0 && c->gone_sent && c->gone_seq == 0;
+	return c->fd < 0 && c->gone_sent && c->gone_seq == 0 && c->queued == 0;
 }
 
 static void acknowledge(struct supervisor *s, struct connection *c, const struct link_msg *msg)
@@ -288,12 +297,16 @@ static void acknowledge(struct supervisor *s, struct connection *c, const struct
 			continue;
 		ring->phase = RING_OFF;
 		ring->dirty = false;
-		if (msg->result == 0)
+		/* One that was set up anew meanwhile starts where it was told to. */
+		if (msg->result == 0 && !c->server.rings[i].fresh)
 			c->server.rings[i].base = (uint16_t)msg->value;
 		return;
 	}
-	if (c->unacked > 0)
+	if (c->unacked > 0) {
 		c->unacked--;
+		s->launch.unacked--;
+		s->launch.progress_ns = now_ns();
+	}
 	if (msg->result < 0 && c->fd >= 0)
 		connection_close(s, c, msg->text);
 }
@@ -351,17 +364,29 @@ void mirror_lost(struct supervisor *s, bool blame)
 	}
 }
 
-uint64_t mirror_deadline(const struct supervisor *s)
+static void earlier(uint64_t time, const char *why, uint64_t *first, const char **ret_why)
+{
+	if (*first && *first <= time)
+		return;
+	*first = time;
+	*ret_why = why;
+}
+
+uint64_t mirror_deadline(const struct supervisor *s, const char **ret_why)
 {
 	uint64_t first = 0;
 
+	if (s->launch.unacked > 0)
+		earlier(s->launch.progress_ns + STUCK_NS, "because it does not execute commands", &first, ret_why);
 	for (uint32_t i = 0; i < s->n_slots; i++) {
-		for (uint32_t j = 0; s->connections[i] && j < s->device.n_queues; j++) {
-			const struct mirror_ring *ring = &s->connections[i]->rings[j];
+		const struct connection *c = s->connections[i];
 
-			if (ring->phase == RING_STOPPING && ring->deadline_ns && (!first || ring->deadline_ns < first))
-				first = ring->deadline_ns;
-		}
+		if (c && c->gone_sent && c->gone_seq != 0)
+			earlier(c->gone_ns, "because it does not let go of a front-end that is gone", &first, ret_why);
+		for (uint32_t j = 0; c && j < s->device.n_queues; j++)
+			if (c->rings[j].phase == RING_STOPPING)
+				earlier(c->rings[j].deadline_ns,
+					"because a queue that is to stop did not drain in time", &first, ret_why);
 	}
 	return first;
 }

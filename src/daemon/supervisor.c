@@ -5,11 +5,13 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -20,7 +22,39 @@
 #include "util/log.h"
 #include "util/util.h"
 
+/* Descriptors that belong to no connection: our own, and what plugins open in the worker. */
+#define OTHER_FDS 128
+/* Memory in pieces that a connection can have in any case: its rings and its data. */
+#define MIN_REGIONS 2
+/* How long to wait for descriptors or memory to be free again. */
+#define ACCEPT_PAUSE_NS UINT64_C(100000000)
+
 /* ---- start ---- */
+
+/* What front-ends make us open has to fit, in the worker too, which inherits the limit. Regions share what is left. */
+static int raise_limit(struct supervisor *s, struct error *error)
+{
+	const uint64_t per_ring = LINK_N_FDS - 1; /* the journal is its front-end's */
+	/* Socket, channel back, journal; a message that is not complete; a reply. */
+	const uint64_t per_connection = 3 + VHOST_MAX_FDS + 1 + per_ring * s->device.n_queues;
+	uint64_t fixed = OTHER_FDS + s->n_slots * per_connection;
+	uint64_t needed = fixed + s->n_slots * (uint64_t)MIN_REGIONS;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return error_set(error, -errno, "descriptors: %s", strerror(errno));
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return error_set(error, -errno, "descriptors: cannot raise their number to %" PRIu64 ": %s",
+				 (uint64_t)limit.rlim_max, strerror(errno));
+	if (limit.rlim_max < needed)
+		return error_set(error, -EMFILE,
+				 "descriptors: limits.connections = %u with engine.queues = %u may need %" PRIu64
+				 ", and RLIMIT_NOFILE is %" PRIu64,
+				 s->n_slots, s->device.n_queues, needed, (uint64_t)limit.rlim_max);
+	s->max_regions = MIN(limit.rlim_max - fixed, s->n_slots * (uint64_t)VHOST_MAX_REGIONS);
+	return 0;
+}
 
 static int open_state(struct supervisor *s, struct error *error)
 {
@@ -93,6 +127,9 @@ static int supervisor_init(struct supervisor *s, const struct options *options, 
 		.config_len = sizeof(s->device_config),
 	};
 	s->n_slots = s->config->limits.connections;
+	r = raise_limit(s, error);
+	if (r < 0)
+		return r;
 	s->connections = calloc(s->n_slots, sizeof(*s->connections));
 	if (!s->connections)
 		return error_set(error, -ENOMEM, "no memory for %u connections", s->n_slots);
@@ -125,10 +162,18 @@ static void accept_all(struct supervisor *s)
 {
 	int fd;
 
-	while ((fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
+	s->accept_ns = 0;
+	while ((fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
+		s->accept_failed = false;
 		connection_new(s, fd);
-	if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+	}
+	if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+		return;
+	/* The connection stays where it is, and the socket readable. */
+	s->accept_ns = now_ns() + ACCEPT_PAUSE_NS;
+	if (!s->accept_failed)
 		log_warning("cannot accept a connection: %s", strerror(errno));
+	s->accept_failed = true;
 }
 
 static void begin_stop(struct supervisor *s, int signal_number)
@@ -167,9 +212,8 @@ static void take_worker(struct supervisor *s)
 	while (s->launch.link >= 0 && (r = link_recv(s->launch.link, &msg, 1)) != -EAGAIN) {
 		if (r == -EBADMSG)
 			launch_kill(s, "because it sent nonsense");
-		/* Its end is told by SIGCHLD, too; the descriptor must not spin until then. */
 		if (r <= 0) {
-			launch_reap(s);
+			launch_hung_up(s);
 			return;
 		}
 		link_close_fds(&msg);
@@ -181,16 +225,19 @@ static void take_worker(struct supervisor *s)
 
 static void check_times(struct supervisor *s)
 {
-	uint64_t deadline = mirror_deadline(s);
+	const char *why = NULL;
+	uint64_t deadline = mirror_deadline(s, &why);
 
 	if (deadline && now_ns() >= deadline)
-		launch_kill(s, "because a queue that is to stop did not drain in time");
+		launch_kill(s, why);
 	launch_tick(s);
 }
 
 static int poll_timeout(const struct supervisor *s, uint64_t stop_ns)
 {
-	uint64_t times[] = { s->launch.killed ? 0 : mirror_deadline(s), launch_deadline(s), stop_ns };
+	const char *why = NULL;
+	uint64_t times[] = { s->launch.killed ? 0 : mirror_deadline(s, &why), launch_deadline(s), stop_ns,
+			     s->listen_fd >= 0 ? s->accept_ns : 0 };
 	uint64_t first = 0, now = now_ns();
 
 	for (size_t i = 0; i < ARRAY_SIZE(times); i++)
@@ -203,31 +250,57 @@ static int poll_timeout(const struct supervisor *s, uint64_t stop_ns)
 
 enum { POLL_SIGNALS, POLL_WORKER, POLL_LISTEN, POLL_CONNECTIONS };
 
-static nfds_t fill_poll(const struct supervisor *s, struct pollfd *fds)
+/* For one poll(2): connections come last, each with its slot. */
+struct poll_set {
+	struct pollfd *fds;
+	uint32_t *slots;
+	nfds_t n;
+};
+
+static int poll_set_new(struct poll_set *set, const struct supervisor *s, struct error *error)
 {
-	nfds_t n = POLL_CONNECTIONS + s->n_slots;
-
-	fds[POLL_SIGNALS] = (struct pollfd){ .fd = s->signal_fd, .events = POLLIN };
-	fds[POLL_WORKER] = (struct pollfd){ .fd = s->launch.link, .events = POLLIN };
-	fds[POLL_LISTEN] = (struct pollfd){ .fd = s->launch.ever_ready ? s->listen_fd : -1, .events = POLLIN };
-	for (uint32_t i = 0; i < s->n_slots; i++) {
-		const struct connection *c = s->connections[i];
-		bool listen_to = c && !c->busy && s->launch.ever_ready;
-
-		fds[POLL_CONNECTIONS + i] = (struct pollfd){ .fd = c ? c->fd : -1, .events = listen_to ? POLLIN : 0 };
-	}
-	return n;
+	set->fds = calloc(POLL_CONNECTIONS + s->n_slots, sizeof(*set->fds));
+	set->slots = calloc(POLL_CONNECTIONS + s->n_slots, sizeof(*set->slots));
+	if (!set->fds || !set->slots)
+		return error_set(error, -ENOMEM, "no memory for %u connections", s->n_slots);
+	return 0;
 }
 
-static void serve_connections(struct supervisor *s, const struct pollfd *fds)
+/* Nothing is read that could close a descriptor which a command for the worker borrows. */
+static bool may_read(const struct connection *c)
 {
+	return !c->busy && c->queued == 0;
+}
+
+static void fill_poll(const struct supervisor *s, struct poll_set *set)
+{
+	const struct launch *l = &s->launch;
+	bool accepting = l->ever_ready && now_ns() >= s->accept_ns;
+
+	set->fds[POLL_SIGNALS] = (struct pollfd){ .fd = s->signal_fd, .events = POLLIN };
+	set->fds[POLL_WORKER] = (struct pollfd){ .fd = l->link, .events = l->queue ? POLLIN | POLLOUT : POLLIN };
+	set->fds[POLL_LISTEN] = (struct pollfd){ .fd = accepting ? s->listen_fd : -1, .events = POLLIN };
+	set->n = POLL_CONNECTIONS;
 	for (uint32_t i = 0; i < s->n_slots; i++) {
-		const struct pollfd *p = &fds[POLL_CONNECTIONS + i];
-		struct connection *c = s->connections[i];
+		const struct connection *c = s->connections[i];
+
+		if (!c || c->fd < 0)
+			continue;
+		set->slots[set->n] = i;
+		set->fds[set->n++] =
+			(struct pollfd){ .fd = c->fd, .events = may_read(c) && l->ever_ready ? POLLIN : 0 };
+	}
+}
+
+static void serve_connections(struct supervisor *s, const struct poll_set *set)
+{
+	for (nfds_t i = POLL_CONNECTIONS; i < set->n; i++) {
+		const struct pollfd *p = &set->fds[i];
+		struct connection *c = s->connections[set->slots[i]];
 
 		if (!c || c->fd != p->fd || !p->revents)
 			continue;
-		if (!c->busy && (p->revents & POLLIN))
+		if (may_read(c) && (p->revents & POLLIN))
 			connection_readable(s, c);
 		else if (p->revents & (POLLHUP | POLLERR | POLLNVAL)) {
 			connection_close(s, c, NULL);
@@ -244,33 +317,47 @@ static bool any_connection(const struct supervisor *s)
 	return false;
 }
 
-static void run(struct supervisor *s, struct pollfd *fds)
+/* Waits for what comes next and deals with it. */
+static int run_once(struct supervisor *s, struct poll_set *set, uint64_t stop_ns)
+{
+	fill_poll(s, set);
+	if (poll(set->fds, set->n, poll_timeout(s, stop_ns)) < 0) {
+		int r = errno == EINTR ? 0 : -errno;
+
+		if (r < 0)
+			log_error("cannot wait for connections: %s", strerror(-r));
+		return r;
+	}
+	if (set->fds[POLL_WORKER].revents & POLLOUT)
+		launch_flush(s);
+	if (set->fds[POLL_WORKER].revents)
+		take_worker(s);
+	if (set->fds[POLL_SIGNALS].revents)
+		take_signals(s);
+	if (set->fds[POLL_LISTEN].revents && s->listen_fd >= 0)
+		accept_all(s);
+	serve_connections(s, set);
+	return 0;
+}
+
+static int run(struct supervisor *s, struct poll_set *set)
 {
 	uint64_t stop_ns = 0;
+	int r = 0;
 
-	for (;;) {
-		nfds_t n;
-
+	while (r == 0) {
 		check_times(s);
 		if (s->one_connection && s->launch.ever_ready && !any_connection(s))
-			return;
+			return 0;
 		if (s->stopping) {
 			if (!stop_ns)
 				stop_ns = now_ns() + (uint64_t)s->options->drain_ms * 1000000;
 			if (!any_connection(s) || s->launch.pid == 0 || now_ns() >= stop_ns)
-				return;
+				return 0;
 		}
-		n = fill_poll(s, fds);
-		if (poll(fds, n, poll_timeout(s, stop_ns)) < 0)
-			continue; /* EINTR: no handler of ours runs, just again */
-		if (fds[POLL_WORKER].revents)
-			take_worker(s);
-		if (fds[POLL_SIGNALS].revents)
-			take_signals(s);
-		if (fds[POLL_LISTEN].revents && s->listen_fd >= 0)
-			accept_all(s);
-		serve_connections(s, fds);
+		r = run_once(s, set, stop_ns);
 	}
+	return r;
 }
 
 /* The worker ends when its link closes; not in time, it is killed. */
@@ -289,8 +376,10 @@ static void end_worker(struct supervisor *s)
 		launch_reap(s);
 	}
 	if (s->launch.pid != 0) {
-		kill(s->launch.pid, SIGKILL);
-		waitpid(s->launch.pid, NULL, 0);
+		pid_t pid = s->launch.pid;
+
+		launch_hung_up(s);
+		waitpid(pid, NULL, 0);
 	}
 }
 
@@ -298,23 +387,21 @@ int supervisor_run(const struct options *options)
 {
 	struct supervisor s;
 	struct error error = { 0 };
-	struct pollfd *fds = NULL;
+	struct poll_set set = { 0 };
 	int r = supervisor_init(&s, options, &error);
 
-	if (r == 0) {
-		fds = calloc(POLL_CONNECTIONS + s.n_slots, sizeof(*fds));
-		if (!fds)
-			r = error_set(&error, -ENOMEM, "no memory for %u connections", s.n_slots);
-	}
+	if (r == 0)
+		r = poll_set_new(&set, &s, &error);
 	if (r < 0) {
 		log_error("%s", error.text);
 	} else {
 		if (options->socket_path)
 			log_info("listening on %s", options->socket_path);
-		run(&s, fds);
+		r = run(&s, &set);
 		end_worker(&s);
 	}
-	free(fds);
+	free(set.fds);
+	free(set.slots);
 	supervisor_fini(&s);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -60,12 +60,24 @@ struct connection {
 	bool reset_wanted;
 	bool gone_sent;
 	uint32_t gone_seq;
+	uint64_t gone_ns; /* gone_sent: if it has not been acknowledged by then the worker is killed */
 	uint32_t unacked; /* commands sent and not acknowledged, RING_STOP and CONN_GONE aside */
+	uint32_t queued;  /* its entries in launch.queue, which borrow descriptors: until 0 nothing closes any */
+};
+
+/* A command that the worker's socket had no room for yet. */
+struct launch_command {
+	struct launch_command *next;
+	struct connection *connection;
+	struct link_msg msg;
 };
 
 struct launch {
 	pid_t pid; /* 0: none */
-	int link;  /* -1: none */
+	int link;  /* -1: none (any more) */
+	struct launch_command *queue, **queue_tail;
+	uint32_t unacked;     /* of all connections */
+	uint64_t progress_ns; /* unacked > 0: when it was 0 or fell for the last time */
 	bool ready;
 	bool killed;	/* by us, for a reason that is no fault of its requests */
 	bool safe;	/* runs without plugins */
@@ -84,7 +96,10 @@ struct supervisor {
 	struct config *config;
 	int config_fd; /* copy of the configuration file; -1: built-in defaults */
 	int state_fd;
-	int listen_fd; /* -1: none (any more) */
+	int listen_fd;	       /* -1: none (any more) */
+	uint64_t accept_ns;    /* no connection is accepted before this */
+	bool accept_failed;    /* and the log says why */
+	uint64_t complaint_ns; /* when the log last said that a connection was refused */
 	bool unlink_socket;
 	bool one_connection; /* came with --fd: its end is ours */
 	int signal_fd;
@@ -95,6 +110,7 @@ struct supervisor {
 	struct vhost_device device;
 	struct connection **connections; /* config->limits.connections of them, NULL: free */
 	uint32_t n_slots;
+	uint64_t max_regions; /* of all connections: each is a descriptor here and in the worker */
 };
 
 /* Returns the exit status. */
@@ -119,10 +135,10 @@ bool mirror_gone(const struct connection *connection);
 void mirror_message(struct supervisor *supervisor, const struct link_msg *msg);
 /* The worker is no more. */
 void mirror_lost(struct supervisor *supervisor, bool blame);
-/* The next time at which a stop has taken too long; 0: none. */
-uint64_t mirror_deadline(const struct supervisor *supervisor);
-/* Sends a command; fds may be NULL. Returns its seq. */
-uint32_t mirror_send(struct supervisor *supervisor, struct link_msg *msg);
+/* The next time at which a command has taken too long, and what to say then; 0: none. */
+uint64_t mirror_deadline(const struct supervisor *supervisor, const char **ret_why);
+/* Sends a command that is acknowledged as soon as it is executed. */
+void mirror_command(struct supervisor *supervisor, struct connection *connection, struct link_msg *msg);
 
 /* ---- launch.c ---- */
 void launch_init(struct launch *launch);
@@ -131,6 +147,12 @@ void launch_tick(struct supervisor *supervisor);
 /* When launch_tick() has something to do next; 0: nothing. */
 uint64_t launch_deadline(const struct supervisor *supervisor);
 void launch_ready(struct supervisor *supervisor, const struct link_ready *ready);
+/* Sends, or keeps until there is room: the worker may be waiting for room itself, so nobody waits here. */
+void launch_send(struct supervisor *supervisor, struct connection *connection, const struct link_msg *msg);
+/* Sends what was kept, as far as there is room. */
+void launch_flush(struct supervisor *supervisor);
+/* The worker's end of the link is closed, or what comes from it cannot be read. */
+void launch_hung_up(struct supervisor *supervisor);
 /* Ends the worker at once; its requests are not blamed. */
 void launch_kill(struct supervisor *supervisor, const char *why);
 /* Collects the worker if it has ended. */
