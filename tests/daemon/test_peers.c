@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <vaccel/ops.h>
 
+#include "fault.h"
 #include "util/util.h"
 
 static int setup(void **state)
@@ -131,10 +132,9 @@ static void share(struct guest *g, struct vhost_region region, int fd)
 	assert_int_equal(frontend_message(g->frontend, &msg, false, &error), 0);
 }
 
-/* Through the linear range that a registered buffer has. */
-static void buffer_taken_away(void **state)
+/* Has a registered buffer of two pages in the wrong order, and cuts off their file before an op uses it. */
+static void cut_off_buffer(struct guest *g)
 {
-	struct guest *g = open_guest(), *h = open_guest();
 	const struct vhost_region region = { .guest_addr = 0x1000, .size = 8 * 4096, .user_addr = 0x1000 };
 	const struct wire_extent swapped[] = { { 0x5000, 4096 }, { 0x1000, 4096 } };
 	struct product p = { g, 8, 0, 1, 0 };
@@ -148,8 +148,29 @@ static void buffer_taken_away(void **state)
 	close(fd);
 	product_send(&p, 0);
 	expect_hangup(g);
+}
+
+/* Twice, beside a request of somebody else, which is not to blame for it. */
+static void buffer_taken_away(void **state)
+{
+	struct guest *g[] = { open_guest(), open_guest() }, *h = open_guest();
+	struct product p = { h, 72, 0, fault_alpha(FAULT_DELAY, 0, 400), 0 };
+	struct job *job;
+
+	product_fill(&p);
+	job = product_send(&p, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(g); i++) {
+		/* There is a worker, which has begun it. */
+		product_run(&(struct product){ h, 8, 524288, 1, 0, guest_session(h) }, 1, VIRTIO_ACCEL_S_OK);
+		cut_off_buffer(g[i]);
+	}
+	guest_wait(h, 0, job);
+	assert_int_equal(job->response.status, VIRTIO_ACCEL_S_OK);
+	product_check(&p);
+	job_free(h, job);
 	works(h);
-	guest_close(g);
+	for (size_t i = 0; i < ARRAY_SIZE(g); i++)
+		guest_close(g[i]);
 	guest_close(h);
 }
 
