@@ -19,8 +19,8 @@
  *   -ECONNRESET the daemon went away: open a new context
  *
  * Threads: all functions may be called from any thread; one context, session or buffer may be used by many threads at
- * once, but must not be freed while in use. After fork(), the parent's objects fail with -ECHILD in the child, which must
- * open a context of its own; over "local:", if the parent used that, it can do so only after execve().
+ * once, but must not be freed while in use. After fork(), the parent's objects fail with -ECHILD in the child, which
+ * must open a context of its own; over "local:", if the parent used that, it can do so only after execve().
  */
 #ifndef VACCEL_VACCEL_H
 #define VACCEL_VACCEL_H
@@ -180,8 +180,8 @@ void *vaccel_request_user_data(const struct vaccel_request *request);
 void vaccel_request_free(struct vaccel_request *request);
 
 /**
- * A descriptor for poll(2): readable while vaccel_context_next() has a request to give, and when the connection is lost,
- * until that has said so. Owned by the context; do not read or close it. Since 0.1.
+ * A descriptor for poll(2): readable while vaccel_context_next() has a request to give, and when the connection is
+ * lost, until that has said so. Owned by the context; do not read or close it. Since 0.1.
  */
 int vaccel_context_fd(struct vaccel_context *context);
 

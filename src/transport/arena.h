@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Memory shared with a back-end, cut into blocks: regions of the front-end, each with a list of its free ranges. Grows by
- * a region when nothing fits, up to a limit; a region that is empty again is kept for the next request. While not too
+ * Memory shared with a back-end, cut into blocks: regions of the front-end, each with a list of its free ranges. Grows
+ * by a region when nothing fits, up to a limit; a region that is empty again is kept for the next request. While not too
  * many bytes are, its pages stay; otherwise they are given back, which the back-end need not know of.
  *
  * A region itself is taken away only for want of room, and only while no passing block is out: a back-end stops its
  * rings for that, and ends what runs too long meanwhile. Until then arena_admits() keeps new requests back, so that the
  * moment comes.
  *
- * Bookkeeping is private memory. Threads: all functions lock. Lock order: growing, lock. Adding a region is a round trip
- * under the first alone, so that blocks come and go meanwhile; removing one is under both, so that no request starts.
+ * Bookkeeping is private memory. Threads: all functions lock. Lock order: growing, lock. Adding a region is a round
+ * trip under the first alone, so that blocks come and go meanwhile; removing one is under both, so that no request
+ * starts.
  */
 #ifndef VACCEL_TRANSPORT_ARENA_H
 #define VACCEL_TRANSPORT_ARENA_H
