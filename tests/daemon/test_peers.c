@@ -155,13 +155,14 @@ static void buffer_taken_away(void **state)
 {
 	struct guest *g[] = { open_guest(), open_guest() }, *h = open_guest();
 	struct product p = { h, 72, 0, fault_alpha(FAULT_DELAY, 0, 400), 0 };
+	uint64_t other = guest_session(h);
 	struct job *job;
 
 	product_fill(&p);
 	job = product_send(&p, 0);
 	for (size_t i = 0; i < ARRAY_SIZE(g); i++) {
 		/* There is a worker, which has begun it. */
-		product_run(&(struct product){ h, 8, 524288, 1, 0, guest_session(h) }, 1, VIRTIO_ACCEL_S_OK);
+		product_run(&(struct product){ h, 8, 524288, 1, 0, other }, 1, VIRTIO_ACCEL_S_OK);
 		cut_off_buffer(g[i]);
 	}
 	guest_wait(h, 0, job);
