@@ -221,8 +221,8 @@ static void recover_one(struct wring *ring, const struct inflight_entry *entry)
 		r = judge(ring, book, begun, &error);
 	log_info("connection %u: request %" PRIu64 " of the worker before: %s", conn->id, request->wire.id,
 		 r < 0	 ? error.text
-		 : begun ? "may run again"
-			 : "runs");
+		 : begun ? "had begun, runs again if that is safe"
+			 : "had not begun, runs");
 	if (r < 0) {
 		request_answer(request, r, 0, &error);
 		return;

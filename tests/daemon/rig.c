@@ -363,3 +363,26 @@ void product_run(const struct product *p, unsigned int queue, uint32_t status)
 		product_check(p);
 	job_free(p->guest, job);
 }
+
+int rig_setup(void **state)
+{
+	rig_start("[engine]\nthreads = 2\n");
+	return 0;
+}
+
+int rig_teardown(void **state)
+{
+	rig_stop();
+	return 0;
+}
+
+struct guest *guest_open_all(void)
+{
+	return guest_open(ALL_FEATURES, FRONTEND_PROTOCOL_FEATURES);
+}
+
+void guest_works(struct guest *g)
+{
+	for (unsigned int i = 0; i < QUEUES; i++)
+		product_run(&(struct product){ g, 8, 524288, 1, 0 }, i, VIRTIO_ACCEL_S_OK);
+}

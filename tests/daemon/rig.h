@@ -29,6 +29,9 @@ extern struct daemon rig_daemon;
 /* Starts the daemon with these lines in its configuration, and ends it. Two threads: one may be held up. */
 void rig_start(const char *config);
 void rig_stop(void);
+/* The same as fixtures of cmocka, with two threads. */
+int rig_setup(void **state);
+int rig_teardown(void **state);
 /* The worker's process; waits until there is one other than `not`. */
 pid_t rig_worker(pid_t not );
 /* Waits until the process has ended. */
@@ -59,6 +62,8 @@ struct guest {
 
 /* Connects and starts all queues; opens a session. */
 struct guest *guest_open(uint64_t features, uint64_t protocol_features);
+/* With all features that there are. */
+struct guest *guest_open_all(void);
 void guest_start_queue(struct guest *guest, unsigned int queue);
 void guest_close(struct guest *guest);
 
@@ -88,6 +93,9 @@ struct job *product_send(const struct product *product, unsigned int queue);
 void product_check(const struct product *product);
 /* Sends, waits for this status, and checks the result if it is OK. */
 void product_run(const struct product *product, unsigned int queue, uint32_t status);
+
+/* A small product on each queue is right. */
+void guest_works(struct guest *guest);
 
 void *guest_heap(struct guest *guest, uint64_t offset);
 uint64_t guest_heap_addr(struct guest *guest, uint64_t offset);

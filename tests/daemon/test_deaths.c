@@ -17,12 +17,6 @@
 #include "fault.h"
 #include "util/util.h"
 
-static int setup(void **state)
-{
-	rig_start("[engine]\nthreads = 2\n");
-	return 0;
-}
-
 static int setup_limited(void **state)
 {
 	rig_start("[engine]\nthreads = 2\n[limits]\nop_time_ms = 300\n");
@@ -41,20 +35,9 @@ static int setup_single(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	rig_stop();
-	return 0;
-}
-
-static struct guest *open_guest(void)
-{
-	return guest_open(ALL_FEATURES, FRONTEND_PROTOCOL_FEATURES);
-}
-
 static void between(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	const struct wire_extent swapped[] = { { guest_heap_addr(g, 4096), 4096 },
 					       { guest_heap_addr(g, 0), 4096 },
 					       { guest_heap_addr(g, 8192), 4096 } };
@@ -78,7 +61,7 @@ static void between(void **state)
 /* Requests that arrive while there is no worker wait for the next one. */
 static void while_away(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	struct wire_request noop = { .type = VIRTIO_ACCEL_T_OP, .session = g->session, .op = VACCEL_OP_NOOP };
 	struct job *jobs[10];
 	struct wire_request open = { .type = VIRTIO_ACCEL_T_SESSION_OPEN };
@@ -108,7 +91,7 @@ static struct job *send_slow(const struct product *p)
 
 static void during(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	struct product p = { g, 72, 0, fault_alpha(FAULT_DELAY, 0, 300), 0 };
 	struct job *job = send_slow(&p);
 
@@ -122,7 +105,7 @@ static void during(void **state)
 
 static void during_not_replayable(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	struct product p = { g, 72, 0, fault_alpha(FAULT_DELAY, 0, 300), 1 };
 	struct job *job = send_slow(&p);
 
@@ -188,7 +171,7 @@ static void interrupted_placed(struct guest *g, struct wire_arg args[3], const s
 /* C lies over A, which only the guest's own addresses show: another run would read what the first one wrote. */
 static void during_hidden_overlap(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	const uint32_t len = 72 * 72 * sizeof(float);
 	const struct wire_extent low = { guest_heap_addr(g, 0), 32768 }, high = { guest_heap_addr(g, 32768), 32768 };
 	/* On their way through the daemon the pages of these are scattered. */
@@ -227,7 +210,7 @@ static void during_hidden_overlap(void **state)
 /* A request that had been taken and not begun may always run: here the only thread is busy with another. */
 static void waiting(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	struct product slow = { g, 72, 0, fault_alpha(FAULT_DELAY, 0, 5000), 1 };
 	struct product behind = { g, 72, 131072, 1, 1 };
 	struct job *first, *second;
@@ -250,7 +233,7 @@ static void waiting(void **state)
 static void poison(void **state)
 {
 	const enum fault_action actions[] = { FAULT_SEGV, FAULT_BUS, FAULT_ABORT, FAULT_EXIT };
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 
 	for (size_t i = 0; i < ARRAY_SIZE(actions); i++) {
 		/* Once: the second run succeeds. Always: two workers die, then it is over. */
@@ -264,7 +247,7 @@ static void poison(void **state)
 /* Who only happened to run beside a request that kills is not punished for it. */
 static void bystanders(void **state)
 {
-	struct guest *g = open_guest(), *h = open_guest();
+	struct guest *g = guest_open_all(), *h = guest_open_all();
 	struct product victim = { g, 72, 0, fault_alpha(FAULT_DELAY, 0, 400), 0 };
 	struct product killer = { h, 8, 0, fault_alpha(FAULT_SEGV, 0, 0), 0 };
 	struct job *job = send_slow(&victim);
@@ -280,7 +263,7 @@ static void bystanders(void **state)
 
 static void deadline(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	struct product slow = { g, 8, 0, fault_alpha(FAULT_HANG, 0, 0), 0 };
 
 	product_run(&slow, 0, VIRTIO_ACCEL_S_DEADLINE);
@@ -292,7 +275,7 @@ static void deadline(void **state)
 /* It hangs before the op: in opening the plugin's session. */
 static void deadline_of_open(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	struct wire_request noop = { .type = VIRTIO_ACCEL_T_OP, .session = g->session, .op = VACCEL_OP_NOOP };
 
 	guest_call(g, 0, &noop, VIRTIO_ACCEL_S_DEADLINE);
@@ -303,7 +286,7 @@ static void deadline_of_open(void **state)
 /* Many deaths at random moments of a stream of requests; each is answered once, none is wrong. */
 static void storm(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	uint64_t n = 0;
 
 	srandom(1);
@@ -337,7 +320,7 @@ static void storm(void **state)
 /* What opens a session leaves one session, however often the worker dies. */
 static void exactly_once(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	struct wire_request close_it = { .type = VIRTIO_ACCEL_T_SESSION_CLOSE };
 	uint64_t ids[12];
 
@@ -367,8 +350,8 @@ static void exactly_once(void **state)
 	guest_close(g);
 }
 
-#define T(name)		cmocka_unit_test_setup_teardown(name, setup, teardown)
-#define T_LIMITED(name) cmocka_unit_test_setup_teardown(name, setup_limited, teardown)
+#define T(name)		cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
+#define T_LIMITED(name) cmocka_unit_test_setup_teardown(name, setup_limited, rig_teardown)
 
 int main(void)
 {
@@ -378,11 +361,11 @@ int main(void)
 		T(during),
 		T(during_not_replayable),
 		T(during_hidden_overlap),
-		cmocka_unit_test_setup_teardown(waiting, setup_single, teardown),
+		cmocka_unit_test_setup_teardown(waiting, setup_single, rig_teardown),
 		T(poison),
 		T(bystanders),
 		T_LIMITED(deadline),
-		cmocka_unit_test_setup_teardown(deadline_of_open, setup_stuck, teardown),
+		cmocka_unit_test_setup_teardown(deadline_of_open, setup_stuck, rig_teardown),
 		T(storm),
 		T(exactly_once),
 	};

@@ -21,29 +21,6 @@
 #include "fault.h"
 #include "util/util.h"
 
-static int setup(void **state)
-{
-	rig_start("[engine]\nthreads = 2\n");
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	rig_stop();
-	return 0;
-}
-
-static struct guest *open_guest(void)
-{
-	return guest_open(ALL_FEATURES, FRONTEND_PROTOCOL_FEATURES);
-}
-
-static void works(struct guest *g)
-{
-	product_run(&(struct product){ g, 8, 524288, 1, 0 }, 0, VIRTIO_ACCEL_S_OK);
-	product_run(&(struct product){ g, 8, 524288, 1, 0 }, 1, VIRTIO_ACCEL_S_OK);
-}
-
 /* Large enough that the queue's own thread does not run it; a request behind it tells that it has been taken. */
 static struct job *send_slow(const struct product *p)
 {
@@ -58,7 +35,7 @@ static struct job *send_slow(const struct product *p)
 /* When the answer is there nothing is under way any more. */
 static void quiesce(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	struct product p = { g, 72, 0, fault_alpha(FAULT_DELAY, 0, 200), 0 };
 	struct job *job = send_slow(&p);
 	struct error error;
@@ -73,7 +50,7 @@ static void quiesce(void **state)
 	/* Goes on where it stopped, with the same session: a paused VM. */
 	assert_int_equal(frontend_vring_state(g->frontend, VHOST_SET_VRING_BASE, 0, base, &error), 0);
 	assert_int_equal(frontend_vring_fd(g->frontend, VHOST_SET_VRING_KICK, 0, g->kick[0], &error), 0);
-	works(g);
+	guest_works(g);
 	/* A driver that starts over: its predecessor's sessions are gone. */
 	for (unsigned int i = 0; i < QUEUES; i++) {
 		assert_int_equal(frontend_queue_stop(g->frontend, i, &base, &error), 0);
@@ -83,14 +60,14 @@ static void quiesce(void **state)
 		guest_start_queue(g, i);
 	product_run(&(struct product){ g, 8, 0, 1, 0 }, 0, VIRTIO_ACCEL_S_STALE);
 	g->session = guest_session(g);
-	works(g);
+	guest_works(g);
 	guest_close(g);
 }
 
 /* What does not end in time is ended with the worker, and answered. */
 static void quiesce_hanging(void **state)
 {
-	struct guest *g = open_guest(), *h = open_guest();
+	struct guest *g = guest_open_all(), *h = guest_open_all();
 	struct product p = { g, 72, 0, fault_alpha(FAULT_HANG, 0, 0), 0 };
 	struct job *job = send_slow(&p);
 	struct error error;
@@ -101,15 +78,15 @@ static void quiesce_hanging(void **state)
 	assert_int_equal(job->response.status, VIRTIO_ACCEL_S_INTERRUPTED);
 	job_free(g, job);
 	assert_int_equal(frontend_vring_state(g->frontend, VHOST_SET_VRING_ENABLE, 0, 1, &error), 0);
-	works(g);
-	works(h);
+	guest_works(g);
+	guest_works(h);
 	guest_close(g);
 	guest_close(h);
 }
 
 static void reset_device(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	uint64_t old = g->session;
 	struct error error;
 	uint8_t status;
@@ -117,7 +94,7 @@ static void reset_device(void **state)
 	assert_int_equal(frontend_set_status(g->frontend, 7, &error), 0);
 	assert_int_equal(frontend_get_status(g->frontend, &status, &error), 0);
 	assert_int_equal(status, 7);
-	works(g);
+	guest_works(g);
 	assert_int_equal(frontend_reset_device(g->frontend, &error), 0);
 	assert_int_equal(frontend_get_status(g->frontend, &status, &error), 0);
 	assert_int_equal(status, 0);
@@ -127,7 +104,7 @@ static void reset_device(void **state)
 	}
 	product_run(&(struct product){ g, 8, 0, 1, 0, old }, 0, VIRTIO_ACCEL_S_STALE);
 	g->session = guest_session(g);
-	works(g);
+	guest_works(g);
 	guest_close(g);
 }
 
@@ -159,7 +136,7 @@ static void memory_comes_and_goes(void **state)
 		product_run(&p, 1, VIRTIO_ACCEL_S_FAULT);
 		p.buffer = 0;
 		product_run(&p, 1, VIRTIO_ACCEL_S_OK);
-		works(g);
+		guest_works(g);
 		guest_close(g);
 	}
 }
@@ -182,7 +159,7 @@ static void tell_region(struct guest *g, uint32_t request, const struct vhost_re
 /* A VMM that changes its map takes regions away and shares them again: buffers in them are as before. */
 static void memory_comes_back(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	const struct vhost_region region = { .guest_addr = 0x1000, .size = 65536, .user_addr = 0x1000 };
 	const struct wire_extent mixed[2] = { { guest_heap_addr(g, 0), 65536 }, { 0x1000, 4096 } };
 	struct product in_part = { g, 8, 0, 1, 0 }, whole = { g, 8, 0, 1, 0 }, another = { g, 8, 0, 1, 0 };
@@ -215,7 +192,7 @@ static void memory_comes_back(void **state)
 /* A call descriptor that is a socket (UML), one that is exchanged while requests run, and none at all. */
 static void call_descriptors(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	struct error error;
 	int pair[2], old = g->call[0];
 
@@ -223,16 +200,16 @@ static void call_descriptors(void **state)
 	assert_int_equal(frontend_vring_fd(g->frontend, VHOST_SET_VRING_CALL, 0, pair[1], &error), 0);
 	close(pair[1]);
 	g->call[0] = pair[0];
-	works(g);
+	guest_works(g);
 	/* The other side is gone: nothing worse happens than that nobody wakes. */
 	close(pair[0]);
 	g->call[0] = old;
 	job_free(g, guest_wait(g, 1, product_send(&(struct product){ g, 8, 0, 1, 0 }, 1)));
 	assert_int_equal(frontend_vring_fd(g->frontend, VHOST_SET_VRING_CALL, 0, old, &error), 0);
-	works(g);
+	guest_works(g);
 	assert_int_equal(frontend_vring_fd(g->frontend, VHOST_SET_VRING_CALL, 0, -1, &error), 0);
 	assert_int_equal(frontend_vring_fd(g->frontend, VHOST_SET_VRING_CALL, 0, old, &error), 0);
-	works(g);
+	guest_works(g);
 	guest_close(g);
 }
 
@@ -284,7 +261,7 @@ static void reconnect(void **state)
 {
 	const struct frontend_options options = { .features = ALL_FEATURES,
 						  .protocol_features = FRONTEND_PROTOCOL_FEATURES };
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	struct frontend *again;
 	struct vhost_inflight inflight;
 	struct job *job, *behind;
@@ -299,7 +276,7 @@ static void reconnect(void **state)
 	assert_int_equal(frontend_set_inflight(g->frontend, &inflight, fd, &error), 0);
 	for (unsigned int i = 0; i < QUEUES; i++)
 		restart_queue(g, g->frontend, i);
-	works(g);
+	guest_works(g);
 	job = send_slow(&(struct product){ g, 72, 0, fault_alpha(FAULT_HANG, 0, 0), 0 });
 	worker = rig_worker(0);
 	daemon_kill(&rig_daemon, SIGKILL);
@@ -321,7 +298,7 @@ static void reconnect(void **state)
 	job_free(g, job);
 	job_free(g, behind);
 	g->session = guest_session(g);
-	works(g);
+	guest_works(g);
 	close(fd);
 	frontend_free(again);
 	guest_close(g);
@@ -352,7 +329,7 @@ static void expect_hangup(int fd)
 
 static void bad_messages(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	const struct vhost_header headers[] = {
 		{ VHOST_SET_FEATURES, 0, 8 },			      /* version */
 		{ VHOST_SET_FEATURES, VHOST_FLAG_VERSION, 1u << 30 }, /* length */
@@ -373,21 +350,21 @@ static void bad_messages(void **state)
 	/* Half a message holds up nobody. */
 	half = raw_connect();
 	assert_int_equal(write(half, &headers[3], 7), 7);
-	works(g);
+	guest_works(g);
 	/* One who never reads its answers is hung up on. */
 	fd = raw_connect();
 	vhost_msg_init(&msg, VHOST_GET_FEATURES, 0);
 	while (vhost_msg_send(fd, &msg, 1000, &error) == 0)
 		;
 	close(fd);
-	works(g);
+	guest_works(g);
 	close(half);
 	guest_close(g);
 }
 
 static void broken_ring(void **state)
 {
-	struct guest *g = open_guest(), *h = open_guest();
+	struct guest *g = guest_open_all(), *h = guest_open_all();
 	struct error error;
 	struct pollfd err = { .fd = eventfd(0, EFD_CLOEXEC), .events = POLLIN };
 	uint16_t base;
@@ -400,7 +377,7 @@ static void broken_ring(void **state)
 	close(err.fd);
 	/* That ring alone: neither the guest's other one nor another guest. */
 	product_run(&(struct product){ g, 8, 0, 1, 0 }, 1, VIRTIO_ACCEL_S_OK);
-	works(h);
+	guest_works(h);
 	assert_int_equal(frontend_get_status(g->frontend, &status, &error), 0);
 	assert_true(status & VHOST_STATUS_NEEDS_RESET);
 	/* Also not after the worker died. */
@@ -414,7 +391,7 @@ static void broken_ring(void **state)
 	for (unsigned int i = 0; i < QUEUES; i++)
 		guest_start_queue(g, i);
 	g->session = guest_session(g);
-	works(g);
+	guest_works(g);
 	guest_close(g);
 	guest_close(h);
 }
@@ -422,7 +399,7 @@ static void broken_ring(void **state)
 /* Ring addresses that are not in memory: the ring does not run, the connection stays. */
 static void ring_nowhere(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	struct error error;
 	struct vhost_msg msg;
 
@@ -436,23 +413,23 @@ static void ring_nowhere(void **state)
 /* A guest that goes away with requests under way; who is left goes on. */
 static void killed_and_gone(void **state)
 {
-	struct guest *g = open_guest(), *h = open_guest();
+	struct guest *g = guest_open_all(), *h = guest_open_all();
 
 	send_slow(&(struct product){ g, 72, 0, fault_alpha(FAULT_DELAY, 0, 300), 0 });
 	guest_close(g); /* with a request under way */
-	works(h);
+	guest_works(h);
 	rig_kill_worker();
-	works(h);
+	guest_works(h);
 	for (int i = 0; i < 20; i++)
-		guest_close(open_guest());
-	works(h);
+		guest_close(guest_open_all());
+	guest_works(h);
 	guest_close(h);
 }
 
 /* A front-end that cuts its memory short loses its connection, and nobody else anything. */
 static void memory_taken_away(void **state)
 {
-	struct guest *g = open_guest(), *h = open_guest();
+	struct guest *g = guest_open_all(), *h = guest_open_all();
 	struct vhost_region region = { .guest_addr = 0x1000, .size = 8 * 4096, .user_addr = 0x1000 };
 	struct wire_extent extent = { 0x1000, 8 * 4096 };
 	struct wire_request request = {
@@ -477,12 +454,12 @@ static void memory_taken_away(void **state)
 	close(fd);
 	guest_send(g, 0, &request);
 	expect_hangup(dup(frontend_fd(g->frontend)));
-	works(h);
+	guest_works(h);
 	guest_close(g);
 	guest_close(h);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(void)
 {

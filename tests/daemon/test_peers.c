@@ -18,29 +18,6 @@
 #include "fault.h"
 #include "util/util.h"
 
-static int setup(void **state)
-{
-	rig_start("[engine]\nthreads = 2\n");
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	rig_stop();
-	return 0;
-}
-
-static struct guest *open_guest(void)
-{
-	return guest_open(ALL_FEATURES, FRONTEND_PROTOCOL_FEATURES);
-}
-
-static void works(struct guest *g)
-{
-	product_run(&(struct product){ g, 8, 524288, 1, 0 }, 0, VIRTIO_ACCEL_S_OK);
-	product_run(&(struct product){ g, 8, 524288, 1, 0 }, 1, VIRTIO_ACCEL_S_OK);
-}
-
 /* The daemon hangs up, and says so. */
 static void expect_hangup(struct guest *g)
 {
@@ -67,7 +44,7 @@ static void spy(struct guest *g, unsigned int queue, const struct job *job)
 static void full_eventfd(void **state)
 {
 	struct guest *g = guest_open(ALL_FEATURES & ~VHOST_BIT(VHOST_F_EVENT_IDX), FRONTEND_PROTOCOL_FEATURES);
-	struct guest *h = open_guest();
+	struct guest *h = guest_open_all();
 	struct job *jobs[QUEUES];
 	eventfd_t count;
 
@@ -88,7 +65,7 @@ static void full_eventfd(void **state)
 	for (unsigned int i = 0; i < QUEUES; i++)
 		spy(g, i, jobs[i]);
 	product_run(&(struct product){ h, 72, 0, 1, 0 }, 0, VIRTIO_ACCEL_S_OK);
-	works(g);
+	guest_works(g);
 	guest_close(g);
 	guest_close(h);
 }
@@ -153,7 +130,7 @@ static void cut_off_buffer(struct guest *g)
 /* Twice, beside a request of somebody else, which is not to blame for it. */
 static void buffer_taken_away(void **state)
 {
-	struct guest *g[] = { open_guest(), open_guest() }, *h = open_guest();
+	struct guest *g[] = { guest_open_all(), guest_open_all() }, *h = guest_open_all();
 	struct product p = { h, 72, 0, fault_alpha(FAULT_DELAY, 0, 400), 0 };
 	uint64_t other = guest_session(h);
 	struct job *job;
@@ -169,7 +146,7 @@ static void buffer_taken_away(void **state)
 	assert_int_equal(job->response.status, VIRTIO_ACCEL_S_OK);
 	product_check(&p);
 	job_free(h, job);
-	works(h);
+	guest_works(h);
 	for (size_t i = 0; i < ARRAY_SIZE(g); i++)
 		guest_close(g[i]);
 	guest_close(h);
@@ -177,7 +154,7 @@ static void buffer_taken_away(void **state)
 
 static void journal_taken_away(void **state)
 {
-	struct guest *g = open_guest(), *h = open_guest();
+	struct guest *g = guest_open_all(), *h = guest_open_all();
 	struct vhost_inflight inflight;
 	struct error error = { 0 };
 	uint16_t base;
@@ -196,17 +173,17 @@ static void journal_taken_away(void **state)
 	for (unsigned int i = 0; i < QUEUES; i++)
 		guest_start_queue(g, i);
 	g->session = guest_session(g);
-	works(g);
+	guest_works(g);
 	assert_int_equal(ftruncate(own, 0), 0);
 	close(own);
 	guest_send(g, 0, &(struct wire_request){ .type = VIRTIO_ACCEL_T_SESSION_OPEN });
 	expect_hangup(g);
-	works(h);
+	guest_works(h);
 	guest_close(g);
 	guest_close(h);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(void)
 {

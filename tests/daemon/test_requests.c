@@ -12,26 +12,9 @@
 #include "fault.h"
 #include "util/util.h"
 
-static int setup(void **state)
-{
-	rig_start("[engine]\nthreads = 2\n");
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	rig_stop();
-	return 0;
-}
-
-static struct guest *open_guest(void)
-{
-	return guest_open(ALL_FEATURES, FRONTEND_PROTOCOL_FEATURES);
-}
-
 static void config_space(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	struct {
 		struct virtio_accel_config config;
 		uint8_t beyond[64];
@@ -72,7 +55,7 @@ static void products(void **state)
 /* More than the ring holds, on both queues, so that indices wrap. */
 static void many(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	struct wire_request noop = { .type = VIRTIO_ACCEL_T_OP, .session = g->session, .op = VACCEL_OP_NOOP };
 	struct job *jobs[16];
 
@@ -91,7 +74,7 @@ static void many(void **state)
 /* C in pieces: gathered and scattered, and what lies between its rows stays as it was. */
 static void scattered(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	float *a = guest_heap(g, 0), *c = guest_heap(g, 8192);
 	struct vaccel_gemm gemm = { .order = VACCEL_ROW_MAJOR,
 				    .transa = VACCEL_NO_TRANS,
@@ -133,7 +116,7 @@ static void scattered(void **state)
 
 static void buffers(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	/* Pages in the wrong order: one linear range for the plugin all the same. */
 	const struct wire_extent swapped[] = { { guest_heap_addr(g, 8192), 4096 }, { guest_heap_addr(g, 0), 8192 } };
 	const struct wire_extent whole = { guest_heap_addr(g, 0), 65536 };
@@ -182,7 +165,7 @@ static void buffers(void **state)
 
 static void refused(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	struct wire_request r;
 	struct job *job;
 	uint8_t bytes[256] = { 0 };
@@ -218,7 +201,7 @@ static void refused(void **state)
 /* An answer that has no room is not written; one that has little is cut. */
 static void little_room(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	struct wire_request r = { .type = VIRTIO_ACCEL_T_OP, .session = g->session, .op = VACCEL_OP_NOOP };
 	uint8_t bytes[256];
 	const size_t rooms[] = { 0, 1, sizeof(struct virtio_accel_resp) - 1 };
@@ -270,7 +253,7 @@ static void not_negotiated(void **state)
 
 static void query(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	struct wire_extent extent = { guest_heap_addr(g, 0), 65536 };
 	struct wire_request r = {
 		.type = VIRTIO_ACCEL_T_QUERY,
@@ -298,7 +281,7 @@ static void query(void **state)
 /* Two guests at once see each other's sessions and buffers as little as anything else. */
 static void strangers(void **state)
 {
-	struct guest *a = open_guest(), *b = open_guest();
+	struct guest *a = guest_open_all(), *b = guest_open_all();
 	const struct wire_extent extent = { guest_heap_addr(a, 0), 65536 };
 	struct product p = { a, 16, 0, 1, 0 };
 
@@ -318,7 +301,7 @@ static void strangers(void **state)
 /* Closing waits for what runs, cancels what waits, and holds up nobody else on the same queue. */
 static void close_while_running(void **state)
 {
-	struct guest *g = open_guest();
+	struct guest *g = guest_open_all();
 	uint64_t other = guest_session(g);
 	struct product slow = { g, 72, 0, fault_alpha(FAULT_DELAY, 0, 400), 0 };
 	struct wire_request close_it = { .type = VIRTIO_ACCEL_T_SESSION_CLOSE, .session = other };
@@ -340,7 +323,7 @@ static void close_while_running(void **state)
 	guest_close(g);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(void)
 {

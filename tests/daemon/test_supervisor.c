@@ -137,23 +137,6 @@ static int wait_exit(void)
 	return -1;
 }
 
-static int teardown(void **state)
-{
-	rig_stop();
-	return 0;
-}
-
-static struct guest *open_guest(void)
-{
-	return guest_open(ALL_FEATURES, FRONTEND_PROTOCOL_FEATURES);
-}
-
-static void works(struct guest *g)
-{
-	product_run(&(struct product){ g, 8, 524288, 1, 0 }, 0, VIRTIO_ACCEL_S_OK);
-	product_run(&(struct product){ g, 8, 524288, 1, 0 }, 1, VIRTIO_ACCEL_S_OK);
-}
-
 static int try_frontend(struct frontend **ret_frontend, struct error *error)
 {
 	const struct frontend_options options = { .features = FRONTEND_RING_FEATURES,
@@ -184,14 +167,14 @@ static void much_to_tell(void **state)
 	pid_t old;
 
 	start(&(struct start){ .config = "" });
-	g = open_guest();
+	g = guest_open_all();
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
 		assert_int_equal(try_frontend(&others[i], &error), 0);
 		add_regions(others[i], 60);
 	}
 	for (int round = 0; round < 2; round++) {
 		old = rig_kill_worker();
-		works(g);
+		guest_works(g);
 		assert_true(rig_worker(old) != old);
 		for (size_t i = 0; i < ARRAY_SIZE(others); i++)
 			add_regions(others[i], 1);
@@ -199,7 +182,7 @@ static void much_to_tell(void **state)
 	assert_int_equal(count_in_log("is ended"), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
 		frontend_free(others[i]);
-	works(g);
+	guest_works(g);
 	guest_close(g);
 }
 
@@ -210,12 +193,12 @@ static void stuck_worker(void **state)
 	pid_t old;
 
 	start(&(struct start){ .config = "" });
-	g = open_guest();
+	g = guest_open_all();
 	old = rig_worker(0);
 	assert_int_equal(kill(old, SIGSTOP), 0);
 	add_regions(g->frontend, 1);
 	rig_wait_gone(old);
-	works(g);
+	guest_works(g);
 	guest_close(g);
 }
 
@@ -249,8 +232,8 @@ static void silent_worker(void **state)
 	int pidfd, link;
 
 	start(&(struct start){ .config = "" });
-	g = open_guest();
-	works(g);
+	g = guest_open_all();
+	guest_works(g);
 	old = rig_worker(0);
 	pidfd = (int)syscall(SYS_pidfd_open, old, 0);
 	link = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, 3, 0);
@@ -262,7 +245,7 @@ static void silent_worker(void **state)
 	close(link);
 	close(pidfd);
 	rig_wait_gone(old);
-	works(g);
+	guest_works(g);
 	guest_close(g);
 }
 
@@ -272,10 +255,10 @@ static void young_deaths(void **state)
 	struct guest *g;
 
 	start(&(struct start){ .config = "" });
-	g = open_guest();
+	g = guest_open_all();
 	product_run(&(struct product){ g, 8, 0, fault_alpha(FAULT_EXIT, 6, 76), 0 }, 0, VIRTIO_ACCEL_S_OK);
 	assert_true(count_in_log("died young") > 0);
-	works(g);
+	guest_works(g);
 	guest_close(g);
 }
 
@@ -296,9 +279,9 @@ static void low_soft_limit(void **state)
 
 	start(&(struct start){ .config = "", .files = 26 });
 	for (size_t i = 0; i < ARRAY_SIZE(guests); i++)
-		guests[i] = open_guest();
+		guests[i] = guest_open_all();
 	for (size_t i = 0; i < ARRAY_SIZE(guests); i++) {
-		works(guests[i]);
+		guest_works(guests[i]);
 		guest_close(guests[i]);
 	}
 }
@@ -327,16 +310,16 @@ static void regions_of_all(void **state)
 	int n = 0;
 
 	start(&(struct start){ .config = "[limits]\nconnections = 4\n", .files = 230, .most = 230 });
-	g = open_guest();
+	g = guest_open_all();
 	assert_int_equal(try_frontend(&frontend, &error), 0);
 	while (frontend_region_new(frontend, 4096, &region, &error) == 0)
 		assert_true(++n < 60);
 	assert_true(n >= 2);
 	assert_int_equal(count_in_log("memory regions of all connections"), 1);
 	frontend_free(frontend);
-	works(g);
+	guest_works(g);
 	rig_kill_worker();
-	works(g);
+	guest_works(g);
 	guest_close(g);
 }
 
@@ -346,19 +329,19 @@ static void no_descriptors_left(void **state)
 	int fd;
 
 	start(&(struct start){ .config = "" });
-	g = open_guest();
+	g = guest_open_all();
 	limit_daemon(4);
 	fd = raw_connect();
 	assert_true(fd >= 0);
 	wait_in_log("cannot accept");
 	for (int i = 0; i < 20; i++)
-		works(g);
+		guest_works(g);
 	usleep(300000);
 	assert_int_equal(count_in_log("cannot accept"), 1);
 	limit_daemon(0);
 	close(fd);
-	guest_close(open_guest());
-	works(g);
+	guest_close(guest_open_all());
+	guest_works(g);
 	guest_close(g);
 }
 
@@ -368,7 +351,7 @@ static void poll_fails(void **state)
 	struct guest *g;
 
 	start(&(struct start){ .config = "" });
-	g = open_guest();
+	g = guest_open_all();
 	limit_daemon(2);
 	close(raw_connect());
 	assert_int_equal(wait_exit(), 1);
@@ -405,8 +388,8 @@ static void reset_base(void **state)
 	uint16_t base = 1;
 
 	start(&(struct start){ .config = "" });
-	g = open_guest();
-	works(g);
+	g = guest_open_all();
+	guest_works(g);
 	assert_int_equal(frontend_reset_device(g->frontend, &error), 0);
 	for (unsigned int i = 0; i < QUEUES; i++) {
 		assert_int_equal(frontend_get_vring_base(g->frontend, i, &base, &error), 0);
@@ -415,7 +398,7 @@ static void reset_base(void **state)
 	guest_close(g);
 }
 
-#define T(name) cmocka_unit_test_teardown(name, teardown)
+#define T(name) cmocka_unit_test_teardown(name, rig_teardown)
 
 int main(void)
 {
