@@ -73,11 +73,11 @@ void product_untouched(const struct product *product);
 			fail_msg("'%s' does not contain '%s'", vaccel_error(), part_); \
 	} while (0)
 
-#define assert_ok(call_)                                                             \
-	do {                                                                         \
-		int ok_ = (call_);                                                   \
-		if (ok_ < 0)                                                         \
-			fail_msg(#call_ " failed with %d: %s", ok_, vaccel_error()); \
+#define assert_ok(call_)                                                                \
+	do {                                                                            \
+		int ok_ = (call_);                                                      \
+		if (ok_ < 0)                                                            \
+			fail_msg("%s failed with %d: %s", #call_, ok_, vaccel_error()); \
 	} while (0)
 
 #endif
