@@ -266,13 +266,19 @@ static void accel_file_take_back(struct accel_file *file, struct accel_request *
 	spin_unlock_irq(&file->lock);
 }
 
+/* Return: whether there is no completion, and never will be one. With the file's lock. */
+static bool accel_file_over(const struct accel_file *file)
+{
+	return list_empty(&file->done) && !file->n_async && !accel_device_running(file->dev);
+}
+
 /* Return: whether a reaper has no more to wait for. */
 static bool accel_file_ready(struct accel_file *file)
 {
 	bool ready;
 
 	spin_lock_irq(&file->lock);
-	ready = !list_empty(&file->done) || (!file->n_async && !accel_device_running(file->dev));
+	ready = !list_empty(&file->done) || accel_file_over(file);
 	spin_unlock_irq(&file->lock);
 	return ready;
 }
@@ -327,6 +333,7 @@ int accel_file_reap(struct accel_file *file, struct vaccel_ioc_reap *arg)
 {
 	ktime_t end = ktime_add_safe(ktime_get(), ns_to_ktime(max_t(s64, arg->timeout_ns, 0)));
 	int late = 0;
+	bool over;
 	int ret;
 
 	arg->n = 0;
@@ -334,7 +341,11 @@ int accel_file_reap(struct accel_file *file, struct vaccel_ioc_reap *arg)
 		ret = accel_file_reap_ready(file, arg);
 		if (ret || arg->n)
 			return ret;
-		if (accel_file_ready(file))
+		/* not accel_file_ready(): a completion may have come since */
+		spin_lock_irq(&file->lock);
+		over = accel_file_over(file);
+		spin_unlock_irq(&file->lock);
+		if (over)
 			return -ENODEV;
 		if (late)
 			return late == -ETIME ? 0 : late;

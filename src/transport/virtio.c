@@ -350,6 +350,16 @@ static void give_up(struct virtio *virtio)
 	}
 }
 
+static bool is_lost(struct virtio *virtio)
+{
+	bool lost;
+
+	pthread_mutex_lock(&virtio->lock);
+	lost = virtio->lost;
+	pthread_mutex_unlock(&virtio->lock);
+	return lost;
+}
+
 static int virtio_reap(struct transport *transport, int64_t timeout_ns)
 {
 	struct virtio *virtio = virtio_of(transport);
@@ -360,6 +370,9 @@ static int virtio_reap(struct transport *transport, int64_t timeout_ns)
 		.timeout_ns = timeout_ns,
 	};
 
+	/* What the driver may still say is about requests that were given up. */
+	if (is_lost(virtio))
+		return -ENODEV;
 	if (ioctl(virtio->fd, VACCEL_IOC_REAP, &reap) < 0) {
 		int r = -errno;
 

@@ -85,6 +85,28 @@ static void submit(void)
 	CHECK(poll_now(fd, POLLIN) == 0);
 }
 
+/* Looking for completions while they come in never fails. */
+static void reap_meanwhile(void)
+{
+	enum { ROUNDS = 200, MANY = 16 };
+	static struct product products[MANY];
+	struct vaccel_ioc_completion c[MANY];
+	int fd = open_device(), i, got, n;
+	uint32_t s = open_session(fd);
+
+	for (int round = 0; round < ROUNDS; round++) {
+		for (i = 0; i < MANY; i++) {
+			product_init(&products[i], s, i, round);
+			CHECK(ioctl(fd, VACCEL_IOC_SUBMIT, &products[i].run.request) == 0);
+		}
+		for (got = 0; got < MANY; got += n) {
+			n = reap(fd, c, MANY, 0);
+			CHECK(n >= 0);
+		}
+		CHECK(got == MANY);
+	}
+}
+
 /* A completion that cannot be delivered is not lost. */
 static void reap_fault(void)
 {
@@ -361,6 +383,7 @@ static void threads(void)
 const struct test async_tests[] = {
 	{ "reap-fields", reap_fields },
 	{ "submit", submit },
+	{ "reap-meanwhile", reap_meanwhile },
 	{ "reap-fault", reap_fault },
 	{ "submit-limit", submit_limit },
 	{ "cancel-fields", cancel_fields },
