@@ -32,27 +32,6 @@ void rig_stop(void)
 	daemon_stop(&rig_daemon);
 }
 
-pid_t rig_worker(pid_t not )
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)rig_daemon.pid, (int)rig_daemon.pid);
-	for (int i = 0; i < WAIT_STEPS; i++) {
-		FILE *file = fopen(path, "re");
-		int pid = 0;
-
-		assert_non_null(file);
-		if (fscanf(file, "%d", &pid) != 1)
-			pid = 0;
-		fclose(file);
-		if (pid && pid != not )
-			return pid;
-		usleep(20000);
-	}
-	fail_msg("there is no (new) worker");
-	return 0;
-}
-
 /* Ended counts, whether or not anybody has collected it. */
 static bool is_gone(pid_t pid)
 {
@@ -71,6 +50,27 @@ static bool is_gone(pid_t pid)
 	return !state || state[2] == 'Z' || state[2] == 'X';
 }
 
+pid_t rig_worker(pid_t but)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)rig_daemon.pid, (int)rig_daemon.pid);
+	for (int i = 0; i < WAIT_STEPS; i++) {
+		FILE *file = fopen(path, "re");
+		int pid = 0;
+
+		assert_non_null(file);
+		if (fscanf(file, "%d", &pid) != 1)
+			pid = 0;
+		fclose(file);
+		if (pid && pid != but && !is_gone(pid))
+			return pid;
+		usleep(20000);
+	}
+	fail_msg("there is no (new) worker");
+	return 0;
+}
+
 void rig_wait_gone(pid_t pid)
 {
 	for (int i = 0; i < WAIT_STEPS; i++) {
@@ -83,9 +83,12 @@ void rig_wait_gone(pid_t pid)
 
 pid_t rig_kill_worker(void)
 {
-	pid_t pid = rig_worker(0);
+	pid_t pid;
 
-	assert_int_equal(kill(pid, SIGKILL), 0);
+	/* One that was killed before may have answered before it died, and end between the look and the kill. */
+	do
+		pid = rig_worker(0);
+	while (kill(pid, SIGKILL) < 0 && errno == ESRCH);
 	return pid;
 }
 

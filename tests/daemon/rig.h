@@ -33,7 +33,7 @@ void rig_stop(void);
 int rig_setup(void **state);
 int rig_teardown(void **state);
 /* The worker's process; waits until there is one other than `not`. */
-pid_t rig_worker(pid_t not );
+pid_t rig_worker(pid_t but);
 /* Waits until the process has ended. */
 void rig_wait_gone(pid_t pid);
 /* Kills the worker and returns which it was. */
