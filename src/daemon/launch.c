@@ -149,6 +149,8 @@ void launch_ready(struct supervisor *s, const struct link_ready *ready)
 {
 	struct launch *l = &s->launch;
 
+	notify_send(&s->notify, "%sSTATUS=Worker %d serves%s", l->ever_ready ? "" : "READY=1\n", (int)l->pid,
+		    l->safe ? " without plugins: operations fail" : "");
 	l->ready = true;
 	l->ever_ready = true;
 	for (size_t i = 0; i < ARRAY_SIZE(ready->ops); i++)
@@ -307,6 +309,8 @@ void launch_reap(struct supervisor *s)
 		return;
 	if (!s->stopping)
 		say_end(l, status);
+	if (!s->stopping)
+		notify_send(&s->notify, "STATUS=Worker %d ended, another is started", (int)l->pid);
 	blame = !is_blameless(l, status);
 	plan_next(l, is_expected(s, status));
 	close_link(l);

@@ -168,7 +168,8 @@ static int check(const struct options *o, int optind_, int argc, char **argv)
 	}
 	if (o->help || o->version || o->print_capabilities || o->worker)
 		return 0;
-	if (!o->socket_path && o->fd < 0) {
+	/* A parent that hands over a socket needs no option for it. */
+	if (!o->socket_path && o->fd < 0 && !getenv("LISTEN_FDS")) {
 		fprintf(stderr, "vacceld: one of --socket-path and --fd is needed; see --help\n");
 		return -EINVAL;
 	}

@@ -83,6 +83,26 @@ static int open_signals(struct supervisor *s, struct error *error)
 	return 0;
 }
 
+/* Socket activation: the parent listens already. */
+static int take_socket(struct supervisor *s, struct error *error)
+{
+	for (size_t i = 0; i < s->notify.n_fds && s->listen_fd < 0; i++) {
+		struct notify_fd *row = &s->notify.fds[i];
+
+		if (row->fd < 0 || listener_kind(row->fd) <= 0)
+			continue;
+		fcntl(row->fd, F_SETFL, fcntl(row->fd, F_GETFL) | O_NONBLOCK);
+		log_info("listening on the parent's socket %s", row->name);
+		s->listen_fd = row->fd;
+		row->fd = -1;
+	}
+	if (s->listen_fd < 0)
+		return error_set(error, -ENOTSOCK,
+				 "socket: none of the %zu descriptors of the parent is a listening Unix stream socket",
+				 s->notify.n_fds);
+	return 0;
+}
+
 static int open_socket(struct supervisor *s, struct error *error)
 {
 	const struct options *o = s->options;
@@ -93,6 +113,8 @@ static int open_socket(struct supervisor *s, struct error *error)
 		s->unlink_socket = s->listen_fd >= 0;
 		return MIN(s->listen_fd, 0);
 	}
+	if (o->fd < 0)
+		return take_socket(s, error);
 	kind = listener_kind(o->fd);
 	if (kind < 0)
 		return error_set(error, -ENOTSOCK, "--fd %d: is not a Unix stream socket", o->fd);
@@ -114,7 +136,9 @@ static int supervisor_init(struct supervisor *s, const struct options *options, 
 		.options = options, .config_fd = -1, .state_fd = -1, .listen_fd = -1, .signal_fd = -1
 	};
 	launch_init(&s->launch);
-	r = setup_config(options, &s->config, error);
+	r = notify_init(&s->notify, error);
+	if (r == 0)
+		r = setup_config(options, &s->config, error);
 	if (r == 0)
 		r = setup_config_copy(s->config, &s->config_fd, error);
 	if (r < 0)
@@ -154,6 +178,7 @@ static void supervisor_fini(struct supervisor *s)
 	close_fd(&s->state_fd);
 	close_fd(&s->config_fd);
 	config_free(s->config);
+	notify_fini(&s->notify);
 }
 
 /* ---- the loop ---- */
@@ -182,6 +207,7 @@ static void begin_stop(struct supervisor *s, int signal_number)
 		return;
 	log_info("ending: %s", strsignal(signal_number));
 	s->stopping = true;
+	notify_send(&s->notify, "STOPPING=1\nSTATUS=Ends: %s", strsignal(signal_number));
 	if (s->unlink_socket)
 		unlink(s->options->socket_path);
 	s->unlink_socket = false;

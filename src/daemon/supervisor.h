@@ -18,6 +18,7 @@
 #include <sys/types.h>
 
 #include "daemon/link.h"
+#include "daemon/notify.h"
 #include "daemon/options.h"
 #include "engine/config.h"
 #include "uapi/virtio_accel.h"
@@ -93,6 +94,7 @@ struct launch {
 
 struct supervisor {
 	const struct options *options;
+	struct notify notify; /* the parent, if it is a service manager */
 	struct config *config;
 	int config_fd; /* copy of the configuration file; -1: built-in defaults */
 	int state_fd;
