@@ -24,7 +24,7 @@ static void complain(struct supervisor *s, uint32_t n)
 	if (s->complaint_ns && now - s->complaint_ns < COMPLAINT_NS)
 		return;
 	s->complaint_ns = now;
-	log_warning("connection refused: %u are open, which is the limit", n);
+	log_warning("connection refused: %u are open (limits.connections = %u)", n, s->n_slots);
 }
 
 int connection_new(struct supervisor *s, int fd)
@@ -35,6 +35,8 @@ int connection_new(struct supervisor *s, int fd)
 	while (slot < s->n_slots && s->connections[slot])
 		slot++;
 	c = slot < s->n_slots ? calloc(1, sizeof(*c)) : NULL;
+	if (slot == s->n_slots)
+		limit_count(&s->limit_counts, LIMIT_CONNECTIONS);
 	if (!c) {
 		complain(s, slot);
 		close(fd);

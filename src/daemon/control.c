@@ -47,8 +47,8 @@ static int buffer_register(struct request *request, uint64_t *ret_value, struct 
 	if (arg->dir != VIRTIO_ACCEL_DIR_INOUT)
 		return error_set(error, -EINVAL, "buffer: its direction is %u, not INOUT", arg->dir);
 	if (arg->len > worker->config->limits.buffer_bytes)
-		return error_set(error, -E2BIG, "buffer: %" PRIu64 " bytes, at most %" PRIu64 " are allowed", arg->len,
-				 worker->config->limits.buffer_bytes);
+		return limit_refuse(worker->limit_counts, LIMIT_BUFFER_BYTES, worker->config->limits.buffer_bytes,
+				    error, -E2BIG, "buffer: %" PRIu64 " bytes are too many", arg->len);
 	extents = calloc(arg->n_extents, sizeof(*extents));
 	if (!extents)
 		return error_set(error, -ENOMEM, "buffer: no memory for %u extents", arg->n_extents);

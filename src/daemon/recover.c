@@ -45,7 +45,7 @@ static bool settle_entry(const struct wring *ring, struct ledger_entry *entry, u
 static int judge(const struct wring *ring, const struct ledger_entry *entry, bool begun, struct error *error)
 {
 	if (entry->verdict == LEDGER_DEADLINE)
-		return error_set(error, -ETIMEDOUT, "ran longer than this device allows (%u ms)",
+		return error_set(error, -ETIMEDOUT, "ran longer than this device allows (limits.op_time_ms = %u)",
 				 ring->conn->worker->config->limits.op_time_ms);
 	if (ring->setup.flags & LINK_RING_ABORT)
 		return begun ? error_set(error, -EOWNERDEAD, "interrupted: its queue was stopped while it ran")
@@ -216,6 +216,7 @@ static void recover_one(struct wring *ring, const struct inflight_entry *entry)
 	ring->active++;
 	pthread_mutex_unlock(&ring->lock);
 	atomic_fetch_add(&conn->n_requests, 1);
+	atomic_fetch_add(&conn->worker->in_flight, 1);
 	r = request_decode(request, &chain, &error);
 	if (r == 0)
 		r = judge(ring, book, begun, &error);

@@ -221,8 +221,8 @@ static int gather(struct request *request, uint32_t index, void **ret_data, stru
 	int r;
 
 	if (!take_bounce(worker, arg->len))
-		return error_set(error, -EDQUOT, "argument %u: %" PRIu64 " scattered bytes are too many at a time",
-				 index, arg->len);
+		return limit_refuse(worker->limit_counts, LIMIT_GATHERED_BYTES, worker->max_bounce, error, -EDQUOT,
+				    "argument %u: %" PRIu64 " scattered bytes are too many at a time", index, arg->len);
 	data = aligned_alloc(BOUNCE_ALIGN, (arg->len + BOUNCE_ALIGN - 1) / BOUNCE_ALIGN * BOUNCE_ALIGN);
 	if (!data) {
 		atomic_fetch_sub(&worker->bounced, arg->len);

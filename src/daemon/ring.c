@@ -99,6 +99,7 @@ void ring_complete(struct wring *ring, struct request *request, uint32_t written
 {
 	bool awaited = request->awaited;
 
+	atomic_fetch_sub(&ring->conn->worker->in_flight, 1);
 	atomic_fetch_sub(&ring->conn->n_requests, 1);
 	vq_push(&ring->vq, request->head, written);
 	if (own_ring == ring)
@@ -165,14 +166,29 @@ static void take(struct wring *ring, uint16_t head, struct request *request)
 	request->counter = counter;
 	vq_take(&ring->vq, head);
 	atomic_fetch_add(&ring->conn->n_requests, 1);
+	atomic_fetch_add(&ring->conn->worker->in_flight, 1);
 	pthread_mutex_lock(&ring->lock);
 	ring->active++;
 	pthread_mutex_unlock(&ring->lock);
 }
 
+/* The new one is counted already. */
+static int check_in_flight(struct wconn *conn, struct error *error)
+{
+	const struct config_limits *limits = &conn->worker->config->limits;
+	struct limit_counts *counts = conn->worker->limit_counts;
+
+	if (atomic_load(&conn->n_requests) > limits->requests)
+		return limit_refuse(counts, LIMIT_REQUESTS, limits->requests, error, -EDQUOT,
+				    "request: as many as one connection may have are in flight");
+	if (atomic_load(&conn->worker->in_flight) > limits->total_requests)
+		return limit_refuse(counts, LIMIT_TOTAL_REQUESTS, limits->total_requests, error, -EDQUOT,
+				    "request: as many as all connections may have are in flight");
+	return 0;
+}
+
 static void serve_chain(struct wring *ring, const struct vq_chain *chain)
 {
-	struct worker *worker = ring->conn->worker;
 	struct request *request = ring_request(ring, chain->head);
 	struct error error = { 0 };
 	int r;
@@ -191,9 +207,8 @@ static void serve_chain(struct wring *ring, const struct vq_chain *chain)
 		return;
 	}
 	r = request_decode(request, chain, &error);
-	if (r == 0 && atomic_load(&ring->conn->n_requests) > worker->config->limits.requests)
-		r = error_set(&error, -EDQUOT, "request: %u are in flight, which is the limit",
-			      worker->config->limits.requests);
+	if (r == 0)
+		r = check_in_flight(ring->conn, &error);
 	if (r < 0)
 		request_answer(request, r, 0, &error);
 	else

@@ -21,6 +21,7 @@
 #include "daemon/notify.h"
 #include "daemon/options.h"
 #include "engine/config.h"
+#include "op/limit.h"
 #include "uapi/virtio_accel.h"
 #include "vhost/server.h"
 
@@ -108,6 +109,7 @@ struct supervisor {
 	bool stopping;
 	struct launch launch;
 	uint32_t next_seq;
+	struct limit_counts limit_counts; /* of LIMIT_CONNECTIONS; the worker counts the others */
 	struct virtio_accel_config device_config;
 	struct vhost_device device;
 	struct connection **connections; /* config->limits.connections of them, NULL: free */

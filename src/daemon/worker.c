@@ -186,6 +186,7 @@ static void *watchdog(void *opaque)
 		if (entry) {
 			log_warning("connection %u: request %" PRIu64 " ran longer than %" PRIu64 " ms", owner, id,
 				    limit_ms);
+			limit_count(w->limit_counts, LIMIT_OP_TIME);
 			__atomic_store_n(&entry->verdict, LEDGER_DEADLINE, __ATOMIC_SEQ_CST);
 			_exit(WORKER_EXIT_DEADLINE);
 		}
@@ -261,7 +262,7 @@ static uint64_t bounce_limit(const struct config *config)
 {
 	uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 
-	return MIN(config->limits.request_bytes, machine / 2);
+	return MIN(config->limits.gathered_bytes, machine / 2);
 }
 
 static int worker_init(struct worker *w, const struct options *options, struct error *error)
@@ -285,6 +286,8 @@ static int worker_init(struct worker *w, const struct options *options, struct e
 	if (options->safe)
 		w->config->n_plugins = 0;
 	r = open_state(w, error);
+	if (r == 0)
+		w->limits.counts = w->limit_counts = state_limits(w->state);
 	if (r == 0)
 		r = engine_new(w->config, w->state, &w->engine, error);
 	if (r == 0)

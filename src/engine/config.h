@@ -17,14 +17,17 @@
 #define CONFIG_MAX_OPS	   256
 
 struct config_limits {
-	uint32_t sessions; /* open at once, of all connections */
-	uint32_t buffers;  /* registered at once */
-	uint32_t requests; /* in flight, of one connection */
+	uint32_t sessions;	 /* open at once, of all connections */
+	uint32_t buffers;	 /* registered at once */
+	uint32_t requests;	 /* in flight, of one connection */
+	uint32_t total_requests; /* of all connections */
 	uint32_t connections;
-	uint64_t buffer_bytes;	/* of one buffer */
-	uint64_t request_bytes; /* of all arguments of one request */
-	uint32_t max_extents;	/* of one request */
-	uint32_t op_time_ms;	/* longest time of one op; 0: no limit */
+	uint64_t buffer_bytes;	   /* of one buffer */
+	uint64_t registered_bytes; /* of all buffers */
+	uint64_t gathered_bytes;   /* of requests under way */
+	uint64_t request_bytes;	   /* of all arguments of one request */
+	uint32_t max_extents;	   /* of one request */
+	uint32_t op_time_ms;	   /* longest time of one op; 0: no limit */
 };
 
 struct config_key {

@@ -15,7 +15,7 @@
 
 #include "util/util.h"
 
-#define STATE_MAGIC	   0x5641434345535431ull /* "VACCEST1" */
+#define STATE_MAGIC	   0x5641434345535432ull /* "VACCEST2" */
 #define EXTENTS_PER_BUFFER 64
 
 struct layout {
@@ -24,6 +24,7 @@ struct layout {
 	uint32_t max_buffers;
 	uint32_t max_extents;
 	uint32_t reserved;
+	struct limit_counts limits;
 };
 
 struct session_row {
@@ -52,6 +53,7 @@ struct state {
 	uint32_t max_sessions, max_buffers, max_extents;
 	uint32_t next_session, next_buffer; /* where to look first */
 	uint32_t n_sessions, n_buffers;
+	uint64_t registered_bytes, max_registered_bytes;
 };
 
 static uint32_t extents_for(const struct config_limits *limits)
@@ -100,7 +102,7 @@ static const struct session_row *live_session(const struct state *state, uint64_
 static bool buffer_row_ok(struct state *state, const struct buffer_row *row)
 {
 	const struct session_row *session = live_session(state, row->session);
-	uint64_t sum = 0;
+	uint64_t sum = 0, total;
 
 	if (!session || session->owner != row->owner || !row->generation || !row->len || !row->n_extents ||
 	    !range_in(row->first_extent, row->n_extents, state->max_extents))
@@ -111,7 +113,7 @@ static bool buffer_row_ok(struct state *state, const struct buffer_row *row)
 		if (state->extent_used[row->first_extent + i] || !extent->len || add_u64(sum, extent->len, &sum))
 			return false;
 	}
-	if (sum != row->len)
+	if (sum != row->len || add_u64(state->registered_bytes, sum, &total))
 		return false;
 	memset(state->extent_used + row->first_extent, 1, row->n_extents);
 	return true;
@@ -137,6 +139,7 @@ static unsigned int adopt_rows(struct state *state)
 			continue;
 		if (buffer_row_ok(state, &state->buffers[i])) {
 			state->n_buffers++;
+			state->registered_bytes += state->buffers[i].len;
 			continue;
 		}
 		set_owner(&state->buffers[i].owner, 0);
@@ -186,6 +189,7 @@ int state_attach(void *memory, size_t size, const struct config_limits *limits, 
 	}
 	state->max_sessions = limits->sessions;
 	state->max_buffers = limits->buffers;
+	state->max_registered_bytes = limits->registered_bytes;
 	state->layout = memory ? memory : state->private_memory;
 	state->sessions = (struct session_row *)(state->layout + 1);
 	state->buffers = (struct buffer_row *)(state->sessions + state->max_sessions);
@@ -268,7 +272,8 @@ int state_session_open(struct state *state, uint32_t owner, uint64_t tag, uint64
 		*ret_id = make_id(row->generation, i);
 		return 0;
 	}
-	return error_set(error, -EDQUOT, "session: cannot open: all %u are in use", state->max_sessions);
+	return limit_refuse(&state->layout->limits, LIMIT_SESSIONS, state->max_sessions, error, -EDQUOT,
+			    "session: cannot open: all %u are in use", state->max_sessions);
 }
 
 static void buffer_drop(struct state *state, struct buffer_row *row)
@@ -276,6 +281,7 @@ static void buffer_drop(struct state *state, struct buffer_row *row)
 	set_owner(&row->owner, 0);
 	memset(state->extent_used + row->first_extent, 0, row->n_extents);
 	state->n_buffers--;
+	state->registered_bytes -= row->len;
 }
 
 int state_session_close(struct state *state, uint32_t owner, uint64_t id, struct error *error)
@@ -319,6 +325,19 @@ static bool find_buffer_by_tag(const struct state *state, uint32_t owner, uint64
 	return false;
 }
 
+static int take_bytes(struct state *state, uint64_t len, struct error *error)
+{
+	uint64_t sum;
+
+	if (add_u64(state->registered_bytes, len, &sum) || sum > state->max_registered_bytes)
+		return limit_refuse(&state->layout->limits, LIMIT_REGISTERED_BYTES, state->max_registered_bytes, error,
+				    -EDQUOT,
+				    "buffer: cannot register %" PRIu64 " bytes: %" PRIu64 " are registered already",
+				    len, state->registered_bytes);
+	state->registered_bytes = sum;
+	return 0;
+}
+
 static int free_buffer_row(struct state *state, uint32_t *ret_index, struct error *error)
 {
 	for (uint32_t n = 0; n < state->max_buffers; n++) {
@@ -330,7 +349,8 @@ static int free_buffer_row(struct state *state, uint32_t *ret_index, struct erro
 			return 0;
 		}
 	}
-	return error_set(error, -EDQUOT, "buffer: cannot register: all %u are in use", state->max_buffers);
+	return limit_refuse(&state->layout->limits, LIMIT_BUFFERS, state->max_buffers, error, -EDQUOT,
+			    "buffer: cannot register: all %u are in use", state->max_buffers);
 }
 
 int state_buffer_add(struct state *state, uint32_t owner, uint64_t session, uint64_t tag, uint64_t len,
@@ -345,8 +365,11 @@ int state_buffer_add(struct state *state, uint32_t owner, uint64_t session, uint
 	if (find_buffer_by_tag(state, owner, tag, ret_id))
 		return 0;
 	if (n_extents && !find_extents(state, n_extents, &first))
-		return error_set(error, -EDQUOT, "buffer: cannot register: no room for %u extents", n_extents);
+		return limit_refuse(&state->layout->limits, LIMIT_EXTENTS, state->max_extents, error, -EDQUOT,
+				    "buffer: cannot register: no room for %u extents", n_extents);
 	r = free_buffer_row(state, &index, error);
+	if (r == 0)
+		r = take_bytes(state, len, error);
 	if (r < 0)
 		return r;
 	row = &state->buffers[index];
@@ -422,6 +445,16 @@ bool state_session_next(const struct state *state, uint32_t owner, uint32_t *cur
 			return true;
 	}
 	return false;
+}
+
+struct limit_counts *state_limits(struct state *state)
+{
+	return &state->layout->limits;
+}
+
+size_t state_limits_offset(void)
+{
+	return offsetof(struct layout, limits);
 }
 
 uint32_t state_n_sessions(const struct state *state)

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "engine/config.h"
+#include "op/limit.h"
 #include "util/error.h"
 
 struct state;
@@ -68,6 +69,11 @@ int state_buffer_get(const struct state *state, uint32_t owner, uint64_t id, str
 bool state_buffer_next(const struct state *state, uint32_t owner, uint32_t *cursor, struct state_buffer *ret_buffer);
 /* Walks the session ids of an owner. */
 bool state_session_next(const struct state *state, uint32_t owner, uint32_t *cursor, uint64_t *ret_id);
+
+/* How often each limit refused something, in the state's memory. */
+struct limit_counts *state_limits(struct state *state);
+/* Where they lie in that memory, for who maps it without attaching. */
+size_t state_limits_offset(void);
 
 uint32_t state_n_sessions(const struct state *state);
 uint32_t state_n_buffers(const struct state *state);

@@ -93,8 +93,9 @@ static int check_limits(const struct wire_request *request, const struct wire_li
 		return error_set(error, -E2BIG, "request has %u arguments, more than %u", request->n_args,
 				 MIN(limits->max_args, OP_MAX_ARGS));
 	if (request->n_extents > MIN(limits->max_extents, WIRE_MAX_EXTENTS))
-		return error_set(error, -E2BIG, "request has %u extents, more than %u", request->n_extents,
-				 MIN(limits->max_extents, WIRE_MAX_EXTENTS));
+		return limit_refuse(limits->counts, LIMIT_EXTENTS, MIN(limits->max_extents, WIRE_MAX_EXTENTS), error,
+				    -E2BIG, "request has %u extents, more than %u", request->n_extents,
+				    MIN(limits->max_extents, WIRE_MAX_EXTENTS));
 	if (request->params_len > MIN(limits->max_params_len, OP_MAX_PARAMS))
 		return error_set(error, -E2BIG, "request has %u bytes of parameters, more than %u", request->params_len,
 				 MIN(limits->max_params_len, OP_MAX_PARAMS));
@@ -165,8 +166,8 @@ static int decode_args(struct wire_request *request, const uint8_t *in, const st
 		if (r < 0)
 			return r;
 		if (add_u64(bytes, request->args[i].len, &bytes) || bytes > limits->max_request_bytes)
-			return error_set(error, -E2BIG, "arguments are larger than the %" PRIu64 " bytes of a request",
-					 limits->max_request_bytes);
+			return limit_refuse(limits->counts, LIMIT_REQUEST_BYTES, limits->max_request_bytes, error,
+					    -E2BIG, "request: its arguments are larger than it may have");
 	}
 	if (next_extent != request->n_extents)
 		return error_set(error, -EBADMSG, "request has %u extents, its arguments use %u", request->n_extents,

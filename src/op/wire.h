@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "op/limit.h"
 #include "op/request.h"
 #include "uapi/virtio_accel.h"
 
@@ -53,6 +54,7 @@ struct wire_limits {
 	uint32_t max_args;
 	uint32_t max_extents;
 	uint32_t max_params_len;
+	struct limit_counts *counts; /* of refusals; may be NULL */
 };
 
 /*

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "engine/config.h"
+#include "op/limit.h"
 #include "util/util.h"
 
 static char path[] = P_tmpdir "/vaccel-test-config-XXXXXX";
@@ -90,8 +91,9 @@ static void every_key(void **state)
 	struct config *config = load("[engine]\n"
 				     "threads = 3\nop_threads = 4\nqueues = 5\ncache_dir = /var/cache/x\n"
 				     "[limits]\n"
-				     "sessions = 6\nbuffers = 7\nrequests = 8\nconnections = 9\n"
-				     "buffer_bytes = 64K\nrequest_bytes = 3g\nextents = 100\nop_time_ms = 2500\n"
+				     "sessions = 6\nbuffers = 7\nrequests = 8\ntotal_requests = 10\nconnections = 9\n"
+				     "buffer_bytes = 64K\nregistered_bytes = 1M\ngathered_bytes = 2M\nrequest_bytes = "
+				     "3g\nextents = 100\nop_time_ms = 2500\n"
 				     "[order]\n"
 				     "default = reference\nsgemm = openblas, fault\treference\n"
 				     "[plugin fault]\n"
@@ -105,7 +107,10 @@ static void every_key(void **state)
 	assert_int_equal(config->limits.sessions, 6);
 	assert_int_equal(config->limits.buffers, 7);
 	assert_int_equal(config->limits.requests, 8);
+	assert_int_equal(config->limits.total_requests, 10);
 	assert_int_equal(config->limits.connections, 9);
+	assert_true(config->limits.registered_bytes == 1 << 20);
+	assert_true(config->limits.gathered_bytes == 2 << 20);
 	assert_true(config->limits.buffer_bytes == 64 << 10);
 	assert_true(config->limits.request_bytes == 3ull << 30);
 	assert_int_equal(config->limits.max_extents, 100);
@@ -369,12 +374,33 @@ static void example_file_is_the_defaults(void **state)
 			fail_msg("packaging/vaccel.conf does not show %s", key.key);
 }
 
+/* Each limit that can be hit is a key of [limits], and each key of [limits] can be hit. */
+static void limits_are_keys(void **state)
+{
+	struct config_key_info key;
+	int keys = 0;
+
+	for (size_t i = 0; config_key_at(i, &key); i++) {
+		bool found = false;
+
+		if (strcmp(key.section, "limits"))
+			continue;
+		keys++;
+		for (int limit = 0; limit < LIMIT_N; limit++)
+			found |= !strcmp(limit_name((enum limit)limit), key.key);
+		if (!found)
+			fail_msg("limits.%s is no limit of op/limit.h", key.key);
+	}
+	assert_int_equal(keys, LIMIT_N);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(built_in_defaults),
 		cmocka_unit_test(every_key),
 		cmocka_unit_test(every_range),
+		cmocka_unit_test(limits_are_keys),
 		cmocka_unit_test(numbers),
 		cmocka_unit_test(mistakes_name_their_line),
 		cmocka_unit_test(plugin_names_are_no_paths),

@@ -10,11 +10,15 @@
 #include "util/util.h"
 
 /* Small, so that tests reach the ends. The pool has 4 * 64 extents. */
-static const struct config_limits limits = { .sessions = 3, .buffers = 4, .max_extents = 16 };
+static const struct config_limits limits = {
+	.sessions = 3, .buffers = 4, .max_extents = 16, .registered_bytes = 1 << 20
+};
 
-#define POOL  256
-#define OWNER 7
-#define OTHER 8
+#define POOL 256
+/* Before the rows: the sizes, and the counts of limits. */
+#define HEADER (24 + sizeof(struct limit_counts))
+#define OWNER  7
+#define OTHER  8
 
 static const struct state_extent one[] = { { 0x1000, 4096 } };
 
@@ -131,7 +135,8 @@ static void sessions_have_a_limit(void **unused)
 	for (size_t i = 0; i < 3; i++)
 		ids[i] = open_session(state, OWNER, 0);
 	assert_int_equal(state_session_open(state, OTHER, 0, &id, &error), -EDQUOT);
-	assert_text(error, "all 3 are in use");
+	assert_text(error, "all 3 are in use (limits.sessions = 3)");
+	assert_int_equal(limit_hits(state_limits(state), LIMIT_SESSIONS), 1);
 	assert_int_equal(id, 42);
 	assert_int_equal(state_session_close(state, OWNER, ids[1], NULL), 0);
 	open_session(state, OTHER, 0);
@@ -189,11 +194,40 @@ static void buffers_have_a_limit(void **unused)
 	for (size_t i = 0; i < limits.buffers; i++)
 		first = add_buffer(state, session, 0);
 	assert_int_equal(state_buffer_add(state, OWNER, session, 0, 4096, one, 1, &id, &error), -EDQUOT);
-	assert_text(error, "all 4 are in use");
+	assert_text(error, "all 4 are in use (limits.buffers = 4)");
+	assert_int_equal(limit_hits(state_limits(state), LIMIT_BUFFERS), 1);
 	assert_int_equal(id, 42);
 	assert_int_equal(state_buffer_remove(state, OWNER, first, NULL), 0);
 	assert_true(add_buffer(state, session, 0) != first);
 	state_detach(state);
+}
+
+/* Registered bytes have a limit of their own; what is refused is counted, also for the next worker. */
+static void registered_bytes_have_a_limit(void **unused)
+{
+	void *memory = calloc(1, state_size(&limits));
+	struct state *state = attach(memory);
+	const struct state_extent half = { 0x1000, limits.registered_bytes / 2 }, most = { 0, UINT64_MAX };
+	uint64_t session = open_session(state, OWNER, 0), first = 0, id = 42;
+	struct error error = { 0 };
+
+	assert_int_equal(state_buffer_add(state, OWNER, session, 0, half.len, &half, 1, &first, NULL), 0);
+	assert_int_equal(state_buffer_add(state, OWNER, session, 0, half.len, &half, 1, &id, NULL), 0);
+	id = 42;
+	assert_int_equal(state_buffer_add(state, OWNER, session, 0, 4096, one, 1, &id, &error), -EDQUOT);
+	assert_text(error, "1048576 are registered already (limits.registered_bytes = 1048576)");
+	assert_int_equal(state_buffer_add(state, OWNER, session, 0, most.len, &most, 1, &id, &error), -EDQUOT);
+	assert_int_equal(id, 42);
+	assert_int_equal(limit_hits(state_limits(state), LIMIT_REGISTERED_BYTES), 2);
+	assert_int_equal(state_buffer_remove(state, OWNER, first, NULL), 0);
+	state_detach(state);
+	state = attach(memory);
+	assert_ptr_equal(state_limits(state), (char *)memory + state_limits_offset());
+	assert_int_equal(limit_hits(state_limits(state), LIMIT_REGISTERED_BYTES), 2);
+	assert_int_equal(state_buffer_add(state, OWNER, session, 0, half.len, &half, 1, &id, NULL), 0);
+	assert_int_equal(state_buffer_add(state, OWNER, session, 0, 4096, one, 1, &id, NULL), -EDQUOT);
+	state_detach(state);
+	free(memory);
 }
 
 static int add_many(struct state *state, uint64_t session, uint32_t n, uint64_t *ret_id)
@@ -414,7 +448,7 @@ static void rows_spoilt_at_random(void **unused)
 	for (int round = 0; round < 20000; round++) {
 		memcpy(memory, good, size);
 		for (unsigned int n = (unsigned int)test_random(&seed) % 12; n; n--) {
-			size_t at = 24 + test_random(&seed) % (rows_size() - 24);
+			size_t at = HEADER + test_random(&seed) % (rows_size() - HEADER);
 
 			memory[at] = test_random(&seed) % 3 ? (uint8_t)(test_random(&seed) % 8)
 							    : (uint8_t)test_random(&seed);
@@ -426,13 +460,21 @@ static void rows_spoilt_at_random(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sessions_open_and_close), cmocka_unit_test(ids_never_given_out),
-		cmocka_unit_test(stale_ids_stay_stale),	   cmocka_unit_test(sessions_have_a_limit),
-		cmocka_unit_test(tags_are_idempotent),	   cmocka_unit_test(buffers_live_in_their_session),
-		cmocka_unit_test(buffers_have_a_limit),	   cmocka_unit_test(pool_of_extents_runs_out),
-		cmocka_unit_test(walks_see_what_is_there), cmocka_unit_test(another_worker_finds_everything),
-		cmocka_unit_test(memory_of_another_shape), cmocka_unit_test(buffers_without_extents_are_dropped),
-		cmocka_unit_test(every_word_spoilt),	   cmocka_unit_test(rows_spoilt_at_random),
+		cmocka_unit_test(sessions_open_and_close),
+		cmocka_unit_test(ids_never_given_out),
+		cmocka_unit_test(stale_ids_stay_stale),
+		cmocka_unit_test(sessions_have_a_limit),
+		cmocka_unit_test(tags_are_idempotent),
+		cmocka_unit_test(buffers_live_in_their_session),
+		cmocka_unit_test(buffers_have_a_limit),
+		cmocka_unit_test(pool_of_extents_runs_out),
+		cmocka_unit_test(walks_see_what_is_there),
+		cmocka_unit_test(another_worker_finds_everything),
+		cmocka_unit_test(memory_of_another_shape),
+		cmocka_unit_test(buffers_without_extents_are_dropped),
+		cmocka_unit_test(every_word_spoilt),
+		cmocka_unit_test(rows_spoilt_at_random),
+		cmocka_unit_test(registered_bytes_have_a_limit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
