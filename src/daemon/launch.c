@@ -23,7 +23,7 @@
 
 #define MS		UINT64_C(1000000)
 #define SHORT_LIFE_NS	(2000 * MS) /* a worker that lived shorter counts as a failure */
-#define MAX_DELAY_NS	(500 * MS)
+#define RETRY_NS	(500 * MS)  /* the system would not start one */
 #define UNREADY_TO_SAFE 3
 #define SAFE_NS		(30000 * MS)
 
@@ -96,7 +96,7 @@ static void start(struct supervisor *s)
 	pid_t pid, parent;
 	int pair[2];
 
-	l->next_ns = now_ns() + MAX_DELAY_NS;
+	l->next_ns = now_ns() + RETRY_NS;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
 		log_error("worker: cannot start it: %s", strerror(errno));
 		return;
@@ -258,8 +258,9 @@ static void say_end(const struct launch *l, int status)
 }
 
 /* When the next one may start, and whether it may have plugins. */
-static void plan_next(struct launch *l, bool expected)
+static void plan_next(struct supervisor *s, bool expected)
 {
+	struct launch *l = &s->launch;
 	uint64_t now = now_ns();
 	bool lived = l->ready && now - l->started_ns >= SHORT_LIFE_NS;
 
@@ -275,8 +276,8 @@ static void plan_next(struct launch *l, bool expected)
 	}
 	/* The first two in a row at once, then 20, 40, ... ms. */
 	l->next_ns = now;
-	if (l->failures >= 3) {
-		l->next_ns += MIN((10 * MS) << MIN(l->failures - 2, 8u), MAX_DELAY_NS);
+	if (l->failures >= 3 && s->options->restart_delay_ms) {
+		l->next_ns += MIN((10 * MS) << MIN(l->failures - 2, 20u), s->options->restart_delay_ms * MS);
 		log_info("worker: %u died young; the next one starts in %u ms", l->failures,
 			 (unsigned int)((l->next_ns - now) / MS));
 	}
@@ -312,7 +313,7 @@ void launch_reap(struct supervisor *s)
 	if (!s->stopping)
 		notify_send(&s->notify, "STATUS=Worker %d ended, another is started", (int)l->pid);
 	blame = !is_blameless(l, status);
-	plan_next(l, is_expected(s, status));
+	plan_next(s, is_expected(s, status));
 	close_link(l);
 	l->unacked = 0;
 	l->pid = 0;

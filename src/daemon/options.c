@@ -21,6 +21,7 @@ enum {
 	OPT_SET,
 	OPT_LOG_LEVEL,
 	OPT_DRAIN_TIME,
+	OPT_RESTART_DELAY,
 	OPT_HELP,
 	OPT_VERSION,
 	OPT_WORKER,
@@ -41,6 +42,7 @@ static const struct {
 	{ "set", "SECTION.KEY=VALUE", OPT_SET, "override one key of the configuration; may be repeated" },
 	{ "log-level", "LEVEL", OPT_LOG_LEVEL, "error, warning, info (default) or debug" },
 	{ "drain-time", "MS", OPT_DRAIN_TIME, "how long stopping a queue waits for its requests (default: 2000)" },
+	{ "restart-delay", "MS", OPT_RESTART_DELAY, "longest pause between workers that die young (default: 500)" },
 	{ "print-capabilities", NULL, OPT_PRINT_CAPABILITIES, "print what this back-end can do as JSON and exit" },
 	{ "help", NULL, OPT_HELP, "print this and exit" },
 	{ "version", NULL, OPT_VERSION, "print the version and exit" },
@@ -137,6 +139,10 @@ static int take(struct options *o, int code, const char *value)
 		r = parse_int("drain-time", value, &number);
 		o->drain_ms = (unsigned int)number;
 		return r;
+	case OPT_RESTART_DELAY:
+		r = parse_int("restart-delay", value, &number);
+		o->restart_delay_ms = (unsigned int)number;
+		return r;
 	case OPT_PRINT_CAPABILITIES:
 		o->print_capabilities = true;
 		return 0;
@@ -183,7 +189,7 @@ static int check(const struct options *o, int optind_, int argc, char **argv)
 int options_parse(int argc, char **argv, struct options *ret_options)
 {
 	struct option longs[ARRAY_SIZE(rows) + 1] = { 0 };
-	struct options o = { .fd = -1, .log_level = LOG_INFO, .drain_ms = 2000 };
+	struct options o = { .fd = -1, .log_level = LOG_INFO, .drain_ms = 2000, .restart_delay_ms = 500 };
 	int code, r;
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)

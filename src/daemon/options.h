@@ -17,6 +17,7 @@ struct options {
 	size_t n_sets;
 	int log_level;
 	unsigned int drain_ms;
+	unsigned int restart_delay_ms; /* at most, before a worker whose predecessors died young */
 	bool print_capabilities;
 	bool help;
 	bool version;

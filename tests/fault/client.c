@@ -10,9 +10,7 @@
  * hope that something has happened meanwhile.
  */
 #include <errno.h>
-#include <math.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,35 +20,21 @@
 #include <vaccel/vaccel.h>
 
 #include "fault.h"
+#include "product.h"
 
-#define GUARD	  4096 /* bytes around the matrices, which nobody may change */
-#define QUEUE_MAX 64   /* products of one queue */
+#define QUEUE_MAX 64 /* products of one queue */
 
 static struct {
-	const char *tag;
 	const char *go, *stop;
 	unsigned int size, beta, registered;
 	enum fault_action fault;
 	unsigned int times, key, count;
-} option = { .tag = "client", .size = 16, .count = 1 };
+} option = { .size = 16, .count = 1 };
 
 static struct vaccel_context *context;
 static struct vaccel_session *session;
 
 /* ---- saying and waiting ---- */
-
-__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
-{
-	char line[512];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(line, sizeof(line), format, args);
-	va_end(args);
-	/* In one piece: several clients share the descriptor. */
-	printf("%s %s\n", option.tag, line);
-	fflush(stdout);
-}
 
 static void say_result(const char *what, int r, bool right)
 {
@@ -66,131 +50,6 @@ static void wait_file(const char *path)
 
 	while (access(path, F_OK) < 0)
 		nanosleep(&step, NULL);
-}
-
-/* ---- a product ---- */
-
-/* A, B and C in one piece of memory with guards around it. */
-struct product {
-	struct vaccel_buffer *buffer; /* NULL: plain memory */
-	unsigned char *memory;
-	float *a, *b, *c;
-	int seed;
-	double beta;
-	struct vaccel_gemm gemm;
-	struct vaccel_arg args[3];
-	struct vaccel_call call;
-};
-
-static size_t matrix_bytes(void)
-{
-	return (size_t)option.size * option.size * sizeof(float);
-}
-
-static float element(size_t i, int seed)
-{
-	return (float)((int)((i * 7 + (size_t)seed * 3) % 11) - 5);
-}
-
-static void product_fill(struct product *p, int seed)
-{
-	size_t bytes = matrix_bytes(), n = (size_t)option.size * option.size;
-
-	p->seed = seed;
-	memset(p->memory, 0x5a, GUARD);
-	memset(p->memory + GUARD + 3 * bytes, 0x5a, GUARD);
-	for (size_t i = 0; i < n; i++) {
-		p->a[i] = element(i, seed);
-		p->b[i] = element(i, seed + 1);
-		/* With beta = 0 whatever C holds must not matter. */
-		p->c[i] = p->beta != 0 ? element(i, seed + 2) : NAN;
-	}
-}
-
-static int product_init(struct product *p, int seed, double beta, bool registered)
-{
-	size_t bytes = matrix_bytes(), total = 2 * GUARD + 3 * bytes;
-
-	memset(p, 0, sizeof(*p));
-	p->beta = beta;
-	if (registered) {
-		int r = vaccel_buffer_alloc(session, total, &p->buffer);
-
-		if (r < 0)
-			return r;
-		p->memory = vaccel_buffer_data(p->buffer);
-	} else {
-		p->memory = malloc(total);
-		if (!p->memory)
-			return -ENOMEM;
-	}
-	p->a = (float *)(p->memory + GUARD);
-	p->b = p->a + bytes / sizeof(float);
-	p->c = p->b + bytes / sizeof(float);
-	p->gemm = (struct vaccel_gemm){ .order = VACCEL_ROW_MAJOR,
-					.transa = VACCEL_NO_TRANS,
-					.transb = VACCEL_NO_TRANS,
-					.m = option.size,
-					.n = option.size,
-					.k = option.size,
-					.lda = option.size,
-					.ldb = option.size,
-					.ldc = option.size,
-					.alpha = 1,
-					.beta = beta };
-	p->args[0] = (struct vaccel_arg){ p->a, bytes, VACCEL_IN, 0 };
-	p->args[1] = (struct vaccel_arg){ p->b, bytes, VACCEL_IN, 0 };
-	p->args[2] = (struct vaccel_arg){ p->c, bytes, beta != 0 ? VACCEL_INOUT : VACCEL_OUT, 0 };
-	p->call = (struct vaccel_call){ .size = sizeof(p->call),
-					.op = VACCEL_OP_SGEMM,
-					.params = &p->gemm,
-					.params_len = sizeof(p->gemm),
-					.args = p->args,
-					.n_args = 3,
-					.user_data = p };
-	product_fill(p, seed);
-	return 0;
-}
-
-static int product_fini(struct product *p)
-{
-	if (p->buffer)
-		return vaccel_buffer_free(p->buffer);
-	free(p->memory);
-	return 0;
-}
-
-/* What no request may change, failed or not. */
-static bool product_intact(const struct product *p)
-{
-	size_t bytes = matrix_bytes();
-
-	for (size_t i = 0; i < GUARD; i++)
-		if (p->memory[i] != 0x5a || p->memory[GUARD + 3 * bytes + i] != 0x5a)
-			return false;
-	for (size_t i = 0; i < bytes / sizeof(float); i++)
-		if (p->a[i] != element(i, p->seed) || p->b[i] != element(i, p->seed + 1))
-			return false;
-	return true;
-}
-
-static bool product_right(const struct product *p)
-{
-	size_t n = option.size;
-
-	for (size_t i = 0; i < n; i++) {
-		for (size_t j = 0; j < n; j++) {
-			double sum = p->beta != 0 ? p->beta * element(i * n + j, p->seed + 2) : 0;
-
-			for (size_t l = 0; l < n; l++)
-				sum += (double)p->a[i * n + l] * p->b[l * n + j];
-			if (p->c[i * n + j] != (float)sum) {
-				say("c[%zu][%zu] is %g, not %g", i, j, (double)p->c[i * n + j], sum);
-				return false;
-			}
-		}
-	}
-	return product_intact(p);
 }
 
 /* A product with nothing special, on the same memory. */
@@ -229,7 +88,7 @@ static int scenario_limits(void)
 static int scenario_one(void)
 {
 	struct product p;
-	int r = product_init(&p, 1, option.beta, option.registered);
+	int r = product_init(&p, session, option.size, 1, option.beta, option.registered);
 
 	if (r < 0)
 		return r;
@@ -246,10 +105,10 @@ static int scenario_one(void)
 static int scenario_between(void)
 {
 	struct product p[2] = { 0 };
-	int r = product_init(&p[0], 1, option.beta, false);
+	int r = product_init(&p[0], session, option.size, 1, option.beta, false);
 
 	if (r == 0)
-		r = product_init(&p[1], 2, option.beta, true);
+		r = product_init(&p[1], session, option.size, 2, option.beta, true);
 	if (r < 0)
 		return r;
 	for (int i = 0; i < 2; i++) {
@@ -297,7 +156,7 @@ static int scenario_queue(void)
 	int r = 0;
 
 	for (unsigned int i = 0; r == 0 && i < option.count && i < QUEUE_MAX; i++)
-		r = product_init(&products[i], (int)i, option.beta, option.registered);
+		r = product_init(&products[i], session, option.size, (int)i, option.beta, option.registered);
 	products[0].gemm.alpha = fault_alpha(option.fault, (uint8_t)option.times, option.key);
 	for (unsigned int i = 0; r == 0 && i < option.count; i++)
 		r = vaccel_submit(session, &products[i].call, &request);
@@ -322,7 +181,7 @@ static int scenario_load(void)
 	int r = 0;
 
 	for (int i = 0; r == 0 && i < 4; i++)
-		r = product_init(&p[i], i, i & 1, i & 2);
+		r = product_init(&p[i], session, option.size, i, i & 1, i & 2);
 	for (; r == 0 && access(option.stop, F_OK) < 0; n++) {
 		struct product *now = &p[n % 4];
 		int result;
@@ -350,7 +209,7 @@ static int churn_once(int seed)
 		session = shared;
 		return r;
 	}
-	r = product_init(&p, seed, 0, true);
+	r = product_init(&p, session, option.size, seed, 0, true);
 	if (r == 0)
 		r = vaccel_run(session, &p.call);
 	if (r == 0 && !product_right(&p))
@@ -426,7 +285,7 @@ static bool set(const char *word)
 		const char **text;
 		unsigned int *number;
 	} names[] = {
-		{ "tag", &option.tag, NULL },	  { "go", &option.go, NULL },
+		{ "tag", &say_tag, NULL },	  { "go", &option.go, NULL },
 		{ "stop", &option.stop, NULL },	  { "size", NULL, &option.size },
 		{ "beta", NULL, &option.beta },	  { "registered", NULL, &option.registered },
 		{ "times", NULL, &option.times }, { "key", NULL, &option.key },

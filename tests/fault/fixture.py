@@ -35,6 +35,22 @@ done
 """
 
 
+def skip(reason):
+    print(f"skipped: {reason}", file=sys.stderr)
+    sys.exit(77)
+
+
+def build_module(kind):
+    """The driver for this kind of guest, and all that the guest needs; ends with 77 where they cannot be had."""
+    for words in (["tools/guest", f"--kind={kind}", "--prepare"],
+                  ["tools/module", "--kernel", "uml" if kind == "uml" else "debian"]):
+        done = subprocess.run([SOURCE / words[0], *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, check=False)
+        if done.returncode:
+            skip(f"{' '.join(words)}: {(done.stderr.strip() or 'failed').splitlines()[-1]}")
+    return done.stdout.split()[-1]
+
+
 def until(what, condition):
     """Waits for condition() and returns its value."""
     deadline = time.monotonic() + STUCK
@@ -48,7 +64,7 @@ def until(what, condition):
 class Daemon:
     """A vacceld with the plugin fault in front."""
 
-    def __init__(self, folder, name, limits="", sessions=64, threads=2):
+    def __init__(self, folder, name, limits="", sessions=64, threads=2, options=()):
         self.name = name
         self.folder = folder / name
         self.folder.mkdir()
@@ -63,7 +79,7 @@ class Daemon:
                           f"[plugin fault]\nrules = m=77 file={self.hang} crash=hang\n")
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(  # pylint: disable=consider-using-with # ended by stop()
-                [VACCELD, f"--config={config}", f"--socket-path={self.socket}"], stdin=subprocess.DEVNULL, stdout=log,
+                [VACCELD, f"--config={config}", f"--socket-path={self.socket}", *options], stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log)
         self.pid = self.process.pid
         self.sessions = sessions

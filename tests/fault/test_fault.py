@@ -14,7 +14,6 @@ import os
 import pathlib
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -27,29 +26,13 @@ HANG, EIO, ENODEV, ECONNRESET, ETIMEDOUT, EOWNERDEAD = 8, 5, 19, 104, 110, 130
 SMALL, LARGE = 16, 96  # run by the ring's thread; by the engine's
 
 
-def skip(reason):
-    print(f"skipped: {reason}", file=sys.stderr)
-    sys.exit(77)
-
-
-def build_module():
-    """The driver for this kind of guest, and all that the guest needs; ends with 77 where they cannot be had."""
-    for words in (["tools/guest", f"--kind={KIND}", "--prepare"],
-                  ["tools/module", "--kernel", "uml" if KIND == "uml" else "debian"]):
-        done = subprocess.run([fixture.SOURCE / words[0], *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              text=True, check=False)
-        if done.returncode:
-            skip(f"{' '.join(words)}: {(done.stderr.strip() or 'failed').splitlines()[-1]}")
-    return done.stdout.split()[-1]
-
-
 class Faults(unittest.TestCase):
     """In whatever order."""
 
     @classmethod
     def setUpClass(cls):
         cls.keys = itertools.count(1)
-        module = None if KIND == "shm" else build_module()
+        module = None if KIND == "shm" else fixture.build_module(KIND)
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="vaccel-fault."))
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         cls.daemons = []
@@ -329,7 +312,7 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     KIND = sys.argv.pop(1)
     if not all(os.access(program, os.X_OK) for program in (fixture.VACCEL, fixture.VACCELD, fixture.CLIENT)):
-        skip("VACCEL, VACCELD or VACCEL_FAULT_CLIENT names no program")
+        fixture.skip("VACCEL, VACCELD or VACCEL_FAULT_CLIENT names no program")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         unittest.main(verbosity=2)
