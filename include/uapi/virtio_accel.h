@@ -136,7 +136,8 @@ struct virtio_accel_resp {
 };
 
 enum virtio_accel_query {
-	VIRTIO_ACCEL_Q_INFO = 0, /* struct virtio_accel_info, then n_ops struct virtio_accel_op_info */
+	VIRTIO_ACCEL_Q_INFO = 0,  /* struct virtio_accel_info, then n_ops struct virtio_accel_op_info */
+	VIRTIO_ACCEL_Q_STATS = 1, /* struct virtio_accel_stats and what it announces */
 };
 
 /* Strings are UTF-8, NUL-padded and always NUL-terminated. */
@@ -153,6 +154,45 @@ struct virtio_accel_op_info {
 	char name[24];
 	char plugin[32];   /* "" if nothing serves it */
 	char hardware[64]; /* as the plugin names it */
+};
+
+/*
+ * What the device counted of whoever asks, since it connected; of nobody else. Behind the struct come n_rows rows and
+ * n_times times. Later versions append to the structs: a reader goes by the lengths, not by its own sizes.
+ */
+struct virtio_accel_stats {
+	__le32 head_len;      /* bytes of this struct */
+	__le32 row_len;
+	__le32 n_rows;
+	__le32 n_times;	      /* each has a length of its own */
+	__le32 sampling;      /* of about one request in so many times are taken; 1: of all */
+	__le32 reserved;
+	__le64 bytes_copied;  /* of arguments, to gather and to scatter them */
+	__le64 in_flight;     /* requests now, this one included */
+	__le64 queued;	      /* of them, waiting for a plugin */
+	__le64 worker_starts; /* of the device's worker process: 1 if it never died */
+};
+
+/* Requests of a kind that were answered. Kinds that there were none of have no row. */
+struct virtio_accel_stats_row {
+	__le32 kind;	    /* names it to the times below; not the same from daemon to daemon */
+	__le32 reserved;
+	char name[24];	    /* of the operation, "session_open", ..., or "undecoded" */
+	__le64 results[32]; /* by enum virtio_accel_status */
+};
+
+/*
+ * How long requests of a kind spent in a stage. Buckets 0 to 3 are 0 to 3 ns, from there on every power of two has
+ * four of the same width; the last one, 143, has no end. Buckets before and behind those that follow are 0.
+ */
+struct virtio_accel_stats_time {
+	__le32 len;	  /* of this struct and its buckets */
+	__le32 kind;
+	char stage[16];
+	__le32 first;	  /* number of the first bucket that follows */
+	__le32 n_buckets; /* that follow, 8 bytes each */
+	__le64 count;
+	__le64 sum_ns;
 };
 
 /* ---- Part 2: the character device -------------------------------------------------------------------- */

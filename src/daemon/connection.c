@@ -55,6 +55,7 @@ int connection_new(struct supervisor *s, int fd)
 void connection_free(struct supervisor *s, struct connection *c)
 {
 	s->connections[c->id - 1] = NULL;
+	tally_close(&s->tally, s->stats_fd, c->id);
 	s->accept_ns = 0;
 	for (size_t i = 0; i < VHOST_MAX_QUEUES; i++)
 		if (c->rings[i].ledger_fd >= 0)

@@ -83,25 +83,51 @@ static int cancel(struct request *request, uint64_t *ret_value, struct error *er
 	return engine_cancel(conn->worker->engine, conn->id, request->wire.object, error);
 }
 
+/* Answers of queries, which the caller frees. 0 or -ENOMEM. */
+static int query_info(const struct wconn *conn, void **ret_bytes, size_t *ret_len)
+{
+	const struct engine *engine = conn->worker->engine;
+
+	*ret_len = engine_info_encode(engine, NULL, 0);
+	*ret_bytes = calloc(1, *ret_len);
+	if (!*ret_bytes)
+		return -ENOMEM;
+	engine_info_encode(engine, *ret_bytes, *ret_len);
+	return 0;
+}
+
+static int query_stats(const struct wconn *conn, void **ret_bytes, size_t *ret_len)
+{
+	const struct stats *stats = &conn->worker->stats;
+
+	*ret_bytes = calloc(1, STATS_MAX_ENCODED);
+	if (!*ret_bytes)
+		return -ENOMEM;
+	*ret_len = stats_encode(stats, stats_conn(stats, conn->id), *ret_bytes, STATS_MAX_ENCODED);
+	return 0;
+}
+
+static int (*const queries[])(const struct wconn *, void **, size_t *) = {
+	[VIRTIO_ACCEL_Q_INFO] = query_info,
+	[VIRTIO_ACCEL_Q_STATS] = query_stats,
+};
+
 static int query(struct request *request, uint64_t *ret_value, struct error *error)
 {
 	const struct wire_arg *arg = &request->wire.args[0];
 	struct wconn *conn = request->ring->conn;
-	const struct engine *engine = conn->worker->engine;
 	size_t there, len;
 	_cleanup_free_ void *bytes = NULL;
 	int r = 0;
 
-	if (request->wire.object != VIRTIO_ACCEL_Q_INFO)
+	if (request->wire.object >= ARRAY_SIZE(queries))
 		return error_set(error, -EOPNOTSUPP, "query %" PRIu64 " is not known", request->wire.object);
 	if (arg->dir != VIRTIO_ACCEL_DIR_OUT || arg->kind != VIRTIO_ACCEL_ARG_EXTENTS)
 		return error_set(error, -EINVAL, "query: its argument is not plain memory to write to");
-	there = engine_info_encode(engine, NULL, 0);
+	r = queries[request->wire.object](conn, &bytes, &there);
+	if (r < 0)
+		return error_set(error, -ENOMEM, "query: no memory for its answer");
 	len = MIN(there, arg->len);
-	bytes = calloc(1, there);
-	if (!bytes)
-		return error_set(error, -ENOMEM, "query: no memory for %zu bytes", there);
-	engine_info_encode(engine, bytes, there);
 	pthread_rwlock_rdlock(&conn->memory_lock);
 	r = request_copy(request, arg, bytes, len, true, error);
 	pthread_rwlock_unlock(&conn->memory_lock);

@@ -46,7 +46,7 @@ static void exec_worker(const struct supervisor *s, int link, pid_t parent)
 {
 	char level[32], config[32];
 	char *argv[OPTIONS_MAX_SETS * 2 + 16];
-	int fds[3] = { link, s->state_fd, s->config_fd };
+	int fds[] = { link, s->state_fd, s->stats_fd, s->config_fd };
 	sigset_t none;
 	size_t n = 0;
 
@@ -54,14 +54,15 @@ static void exec_worker(const struct supervisor *s, int link, pid_t parent)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(WORKER_EXIT_FAILED);
-	/* Out of the way first: the numbers 3 to 5 may be in use by one another. */
+	/* Out of the way first: the numbers 3 to 6 may be in use by one another. */
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		fds[i] = fds[i] < 0 ? -1 : fcntl(fds[i], F_DUPFD, 16);
 	move_fd(fds[0], WORKER_FD_LINK);
 	move_fd(fds[1], WORKER_FD_STATE);
-	if (fds[2] >= 0)
-		move_fd(fds[2], WORKER_FD_CONFIG);
-	close_range(fds[2] >= 0 ? WORKER_FD_CONFIG + 1 : WORKER_FD_CONFIG, ~0u, 0);
+	move_fd(fds[2], WORKER_FD_STATS);
+	if (fds[3] >= 0)
+		move_fd(fds[3], WORKER_FD_CONFIG);
+	close_range(fds[3] >= 0 ? WORKER_FD_CONFIG + 1 : WORKER_FD_CONFIG, ~0u, 0);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	snprintf(level, sizeof(level), "--log-level=%s",
@@ -70,7 +71,7 @@ static void exec_worker(const struct supervisor *s, int link, pid_t parent)
 		 : s->options->log_level == LOG_DEBUG	? "debug"
 							: "info");
 	config[0] = '\0';
-	if (fds[2] >= 0)
+	if (fds[3] >= 0)
 		snprintf(config, sizeof(config), "/proc/self/fd/%d", WORKER_FD_CONFIG);
 	argv[n++] = (char *)"vacceld";
 	argv[n++] = (char *)"--worker";
@@ -103,6 +104,7 @@ static void start(struct supervisor *s)
 	}
 	fcntl(pair[0], F_SETFL, O_NONBLOCK);
 	l->n_started++;
+	tally_worker_starts(s->stats_fd, l->n_started);
 	parent = getpid();
 	pid = fork();
 	if (pid == 0)

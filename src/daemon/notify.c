@@ -73,14 +73,16 @@ static int read_fds(struct notify *n, struct error *error)
 	uint64_t pid = 0, count = 0;
 
 	/* Variables of another process that were left standing are none of ours. */
-	if (!read_number("LISTEN_PID", &pid) || pid != (uint64_t)getpid() || !read_number("LISTEN_FDS", &count) || !count)
+	if (!read_number("LISTEN_PID", &pid) || pid != (uint64_t)getpid() || !read_number("LISTEN_FDS", &count) ||
+	    !count)
 		return 0;
 	if (count > MAX_FDS)
 		return error_set(error, -EINVAL, "LISTEN_FDS: %llu descriptors are too many",
 				 (unsigned long long)count);
 	n->fds = calloc(count, sizeof(*n->fds));
 	if (!n->fds)
-		return error_set(error, -ENOMEM, "LISTEN_FDS: no memory for %llu descriptors", (unsigned long long)count);
+		return error_set(error, -ENOMEM, "LISTEN_FDS: no memory for %llu descriptors",
+				 (unsigned long long)count);
 	n->n_fds = count;
 	for (size_t i = 0; i < count; i++)
 		n->fds[i].fd = -1;
@@ -105,7 +107,7 @@ static void read_watchdog(struct notify *n)
 
 int notify_init(struct notify *n, struct error *error)
 {
-	static const char *const names[] = { "NOTIFY_SOCKET", "LISTEN_PID",    "LISTEN_FDS",
+	static const char *const names[] = { "NOTIFY_SOCKET",  "LISTEN_PID",   "LISTEN_FDS",
 					     "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC" };
 	int r;
 

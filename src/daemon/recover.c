@@ -209,11 +209,12 @@ static void recover_one(struct wring *ring, const struct inflight_entry *entry)
 		vq_push(&ring->vq, entry->head, 0);
 		return;
 	}
+	request->popped_ns = 0;
 	request->counter = entry->counter;
 	request->recovered = true;
 	request->begun = begun;
 	pthread_mutex_lock(&ring->lock);
-	ring->active++;
+	stats_set(&ring->counts->in_flight, ++ring->active);
 	pthread_mutex_unlock(&ring->lock);
 	atomic_fetch_add(&conn->n_requests, 1);
 	atomic_fetch_add(&conn->worker->in_flight, 1);

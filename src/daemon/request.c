@@ -34,6 +34,11 @@ int request_begin(struct wring *ring, const struct vq_chain *chain, struct reque
 	request->recovered = false;
 	request->begun = false;
 	request->awaited = false;
+	request->submitted = false;
+	request->waiting = false;
+	request->kind = stats_kind_undecoded();
+	request->popped_ns = ring->popped_ns;
+	request->decoded_ns = 0;
 	request->n_bounces = 0;
 	request->n_response = 0;
 	request->wire.id = 0;
@@ -73,6 +78,7 @@ int request_decode(struct request *request, const struct vq_chain *chain, struct
 	struct worker *worker = request->ring->conn->worker;
 	uint8_t *message = request->inline_message;
 	size_t len = chain->readable_len;
+	int r;
 
 	if (chain->readable_len > worker->max_message) {
 		read_id(chain, request);
@@ -88,7 +94,11 @@ int request_decode(struct request *request, const struct vq_chain *chain, struct
 	}
 	request->message = message;
 	copy_readable(chain, message, len);
-	return wire_decode(message, len, &worker->limits, &request->wire, error);
+	r = wire_decode(message, len, &worker->limits, &request->wire, error);
+	if (r == 0)
+		request->kind = stats_kind(request->wire.type, request->wire.op);
+	request->decoded_ns = request->popped_ns ? now_ns() : 0;
+	return r;
 }
 
 static void free_bounces(struct request *request)
@@ -132,6 +142,7 @@ void request_answer(struct request *request, int result, uint64_t value, const s
 		log_debug("connection %u: request %" PRIu64 " failed: %s", request->ring->conn->id, request->wire.id,
 			  error ? error->text : strerror(-result));
 	atomic_fetch_add_explicit(&request->ring->conn->worker->n_requests, 1, memory_order_relaxed);
+	trace_answered(request, response.status);
 	ring_complete(request->ring, request, (uint32_t)len);
 }
 
@@ -199,6 +210,12 @@ static int find_in_place(struct request *request, const struct wire_arg *arg, vo
 	return 0;
 }
 
+static void count_copied(struct request *request, uint64_t len)
+{
+	atomic_fetch_add_explicit(&request->ring->conn->worker->bytes_copied, len, memory_order_relaxed);
+	stats_add(&request->ring->counts->bytes_copied, len);
+}
+
 static bool take_bounce(struct worker *worker, uint64_t len)
 {
 	if (len > worker->max_bounce)
@@ -231,7 +248,7 @@ static int gather(struct request *request, uint32_t index, void **ret_data, stru
 	request->bounces[request->n_bounces].arg = index;
 	request->bounces[request->n_bounces++].data = data;
 	r = request_copy(request, arg, data, arg->len, false, error);
-	atomic_fetch_add_explicit(&worker->bytes_copied, arg->len, memory_order_relaxed);
+	count_copied(request, arg->len);
 	*ret_data = data;
 	return r;
 }
@@ -311,7 +328,10 @@ static void fill_op(struct request *request)
 
 static void entered(struct engine_request *engine)
 {
-	__atomic_store_n(&request_entry(container_of(engine, struct request, engine))->running, 1, __ATOMIC_RELEASE);
+	struct request *request = container_of(engine, struct request, engine);
+
+	trace_unqueued(request);
+	__atomic_store_n(&request_entry(request)->running, 1, __ATOMIC_RELEASE);
 }
 
 static void started(struct engine_request *engine)
@@ -337,7 +357,7 @@ static void scatter(struct request *request)
 		pthread_rwlock_rdlock(&conn->memory_lock);
 		request_copy(request, arg, request->bounces[i].data, arg->len, true, NULL);
 		pthread_rwlock_unlock(&conn->memory_lock);
-		atomic_fetch_add_explicit(&conn->worker->bytes_copied, arg->len, memory_order_relaxed);
+		count_copied(request, arg->len);
 	}
 }
 
@@ -345,6 +365,7 @@ static void done(struct engine_request *engine)
 {
 	struct request *request = container_of(engine, struct request, engine);
 
+	trace_unqueued(request);
 	if (engine->result == 0)
 		scatter(request);
 	request_answer(request, engine->result, 0, &engine->error);
@@ -399,9 +420,11 @@ void request_run(struct request *request)
 	request->engine.owner = conn->id;
 	request->engine.id = request->wire.id;
 	request->engine.arrived_ns = now_ns();
+	request->submitted = true;
 	request->engine.entered = entered;
 	request->engine.started = started;
 	request->engine.left = left;
+	request->engine.queued = trace_queued;
 	request->engine.done = done;
 	engine_submit(conn->worker->engine, &request->engine, true);
 }

@@ -70,11 +70,15 @@ static void poke(int fd, bool socket)
 
 static void tell_now(struct wring *ring)
 {
-	if (!vq_wants_signal(&ring->vq))
-		return;
-	pthread_mutex_lock(&ring->lock);
-	poke(ring->call, ring->call_is_socket);
-	pthread_mutex_unlock(&ring->lock);
+	uint32_t kind;
+	uint64_t begin = trace_signal_begin(ring, &kind);
+
+	if (vq_wants_signal(&ring->vq)) {
+		pthread_mutex_lock(&ring->lock);
+		poke(ring->call, ring->call_is_socket);
+		pthread_mutex_unlock(&ring->lock);
+	}
+	trace_signal_end(ring, kind, begin);
 }
 
 void ring_tell(struct wring *ring)
@@ -108,7 +112,7 @@ void ring_complete(struct wring *ring, struct request *request, uint32_t written
 		tell_now(ring);
 	/* The last thing done with the ring: once active is 0 it may go. */
 	pthread_mutex_lock(&ring->lock);
-	ring->active--;
+	stats_set(&ring->counts->in_flight, --ring->active);
 	if (awaited)
 		ring->awaiting = false;
 	if (awaited || ring->active == 0)
@@ -168,7 +172,7 @@ static void take(struct wring *ring, uint16_t head, struct request *request)
 	atomic_fetch_add(&ring->conn->n_requests, 1);
 	atomic_fetch_add(&ring->conn->worker->in_flight, 1);
 	pthread_mutex_lock(&ring->lock);
-	ring->active++;
+	stats_set(&ring->counts->in_flight, ++ring->active);
 	pthread_mutex_unlock(&ring->lock);
 }
 
@@ -203,6 +207,7 @@ static void serve_chain(struct wring *ring, const struct vq_chain *chain)
 	take(ring, chain->head, request);
 	if (r < 0) {
 		complain(ring, "a request has no room for its answer");
+		trace_answered(request, VIRTIO_ACCEL_S_BADMSG);
 		ring_complete(ring, request, 0);
 		return;
 	}
@@ -226,11 +231,13 @@ static bool serve_available(struct wring *ring)
 	int r = 1;
 
 	while (!atomic_load_explicit(&ring->stopping, memory_order_relaxed)) {
+		ring->popped_ns = stats_ticks_begin(&ring->ticks);
 		pthread_rwlock_rdlock(&ring->conn->memory_lock);
 		r = vq_pop(&ring->vq, &chain, &error);
 		pthread_rwlock_unlock(&ring->conn->memory_lock);
 		if (r <= 0)
 			break;
+		stats_ticks_took(&ring->ticks, ring->popped_ns);
 		serve_chain(ring, &chain);
 		if (++n % BATCH == 0)
 			ring_tell(ring);
@@ -275,6 +282,7 @@ static void serve(struct wring *ring)
 				continue;
 		}
 		wait_for_work(ring);
+		stats_ticks_slept(&ring->ticks);
 	}
 }
 
@@ -382,6 +390,7 @@ void ring_start(struct wconn *conn, struct link_msg *msg)
 				.err = msg->fds[LINK_FD_ERR] };
 	ring->call_is_socket = is_socket(ring->call);
 	msg->fds[LINK_FD_KICK] = msg->fds[LINK_FD_CALL] = msg->fds[LINK_FD_ERR] = -1;
+	trace_ring(ring);
 	pthread_mutex_init(&ring->lock, NULL);
 	pthread_cond_init(&ring->idle, NULL);
 	ring->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

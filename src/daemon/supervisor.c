@@ -19,6 +19,7 @@
 #include "daemon/listener.h"
 #include "daemon/setup.h"
 #include "engine/state.h"
+#include "engine/stats.h"
 #include "util/log.h"
 #include "util/util.h"
 
@@ -56,14 +57,15 @@ static int raise_limit(struct supervisor *s, struct error *error)
 	return 0;
 }
 
-static int open_state(struct supervisor *s, struct error *error)
+/* Memory of a fixed size that outlives workers. */
+static int open_memory(const char *name, size_t size, int *ret_fd, struct error *error)
 {
-	size_t size = state_size(&s->config->limits);
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
-	s->state_fd = memfd_create("vaccel-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (s->state_fd < 0 || ftruncate(s->state_fd, (off_t)size) < 0 ||
-	    fcntl(s->state_fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
-		return error_set(error, -errno, "state: cannot create %zu bytes: %s", size, strerror(errno));
+	*ret_fd = fd;
+	if (fd < 0 || ftruncate(fd, (off_t)size) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+		return error_set(error, -errno, "%s: cannot create %zu bytes: %s", name, size, strerror(errno));
 	return 0;
 }
 
@@ -133,7 +135,7 @@ static int supervisor_init(struct supervisor *s, const struct options *options, 
 	int r;
 
 	*s = (struct supervisor){
-		.options = options, .config_fd = -1, .state_fd = -1, .listen_fd = -1, .signal_fd = -1
+		.options = options, .config_fd = -1, .state_fd = -1, .stats_fd = -1, .listen_fd = -1, .signal_fd = -1
 	};
 	launch_init(&s->launch);
 	r = notify_init(&s->notify, error);
@@ -157,7 +159,11 @@ static int supervisor_init(struct supervisor *s, const struct options *options, 
 	s->connections = calloc(s->n_slots, sizeof(*s->connections));
 	if (!s->connections)
 		return error_set(error, -ENOMEM, "no memory for %u connections", s->n_slots);
-	r = open_state(s, error);
+	r = open_memory("vaccel-state", state_size(&s->config->limits), &s->state_fd, error);
+	if (r == 0)
+		r = tally_init(&s->tally, s->device.n_queues, error);
+	if (r == 0)
+		r = open_memory("vaccel-stats", stats_size(s->n_slots, s->device.n_queues), &s->stats_fd, error);
 	if (r == 0)
 		r = open_signals(s, error);
 	if (r == 0)
@@ -171,11 +177,13 @@ static void supervisor_fini(struct supervisor *s)
 		if (s->connections[i])
 			connection_free(s, s->connections[i]);
 	free(s->connections);
+	tally_fini(&s->tally);
 	if (s->unlink_socket)
 		unlink(s->options->socket_path);
 	close_fd(&s->listen_fd);
 	close_fd(&s->signal_fd);
 	close_fd(&s->state_fd);
+	close_fd(&s->stats_fd);
 	close_fd(&s->config_fd);
 	config_free(s->config);
 	notify_fini(&s->notify);

@@ -20,6 +20,7 @@
 #include "daemon/link.h"
 #include "daemon/notify.h"
 #include "daemon/options.h"
+#include "daemon/tally.h"
 #include "engine/config.h"
 #include "op/limit.h"
 #include "uapi/virtio_accel.h"
@@ -28,7 +29,8 @@
 /* The descriptors that a worker finds open. */
 #define WORKER_FD_LINK	 3
 #define WORKER_FD_STATE	 4
-#define WORKER_FD_CONFIG 5
+#define WORKER_FD_STATS	 5
+#define WORKER_FD_CONFIG 6 /* not there with the built-in defaults */
 
 enum ring_phase {
 	RING_OFF,      /* the worker does not have it */
@@ -99,6 +101,8 @@ struct supervisor {
 	struct config *config;
 	int config_fd; /* copy of the configuration file; -1: built-in defaults */
 	int state_fd;
+	int stats_fd; /* engine/stats.h */
+	struct tally tally;
 	int listen_fd;	       /* -1: none (any more) */
 	uint64_t accept_ns;    /* no connection is accepted before this */
 	bool accept_failed;    /* and the log says why */

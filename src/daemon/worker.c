@@ -257,6 +257,24 @@ static int open_state(struct worker *w, struct error *error)
 	return r;
 }
 
+static int open_stats(struct worker *w, struct error *error)
+{
+	uint32_t n_rings = MIN(w->config->queues, VHOST_MAX_QUEUES);
+	size_t size = stats_size(w->n_conns, n_rings);
+	struct stat st;
+	void *map;
+
+	if (fstat(WORKER_FD_STATS, &st) < 0 || (uint64_t)st.st_size < size)
+		return error_set(error, -EINVAL, "statistics: their memory is too short");
+	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, WORKER_FD_STATS, 0);
+	if (map == MAP_FAILED)
+		return error_set(error, -errno, "statistics: cannot map them: %s", strerror(errno));
+	w->stats = (struct stats){
+		.head = map, .n_conns = w->n_conns, .n_rings = n_rings, .trace = w->config->metrics_trace
+	};
+	return 0;
+}
+
 /* Gathered arguments must not take all of the machine's memory. */
 static uint64_t bounce_limit(const struct config *config)
 {
@@ -289,6 +307,8 @@ static int worker_init(struct worker *w, const struct options *options, struct e
 	if (r == 0)
 		w->limits.counts = w->limit_counts = state_limits(w->state);
 	if (r == 0)
+		r = open_stats(w, error);
+	if (r == 0)
 		r = engine_new(w->config, w->state, &w->engine, error);
 	if (r == 0)
 		r = start_watchdog(w, error);
@@ -306,6 +326,7 @@ int worker_run(const struct options *options)
 	prctl(PR_SET_NAME, "vacceld-worker");
 	fcntl(WORKER_FD_LINK, F_SETFD, FD_CLOEXEC);
 	fcntl(WORKER_FD_STATE, F_SETFD, FD_CLOEXEC);
+	fcntl(WORKER_FD_STATS, F_SETFD, FD_CLOEXEC);
 	if (!w || worker_init(w, options, &error) < 0) {
 		log_error("worker: %s", w ? error.text : "no memory");
 		return WORKER_EXIT_FAILED;

@@ -16,7 +16,7 @@
  * ring.lock. None is held while an op runs.
  *
  * Files: worker.c, wconn.c (connection, memory, registered buffers), ring.c, recover.c, request.c, control.c (requests
- * other than ops).
+ * other than ops), trace.c (what is counted and timed).
  */
 #ifndef VACCEL_DAEMON_WORKER_H
 #define VACCEL_DAEMON_WORKER_H
@@ -29,6 +29,7 @@
 #include "daemon/link.h"
 #include "daemon/options.h"
 #include "engine/engine.h"
+#include "engine/stats.h"
 #include "op/wire.h"
 #include "vhost/memory.h"
 #include "vhost/server.h"
@@ -39,6 +40,7 @@ struct worker {
 	struct config *config;
 	struct state *state;
 	struct engine *engine;
+	struct stats stats;
 	int link;
 	struct wire_limits limits;
 	size_t max_message;
@@ -65,9 +67,14 @@ struct request {
 	struct wring *ring;
 	struct request *next; /* in the helper's queue */
 	uint16_t head;
-	bool recovered; /* a worker before had taken it */
-	bool begun;	/* and a plugin had begun it */
-	bool awaited;	/* the ring's thread waits for its end */
+	bool recovered;	    /* a worker before had taken it */
+	bool begun;	    /* and a plugin had begun it */
+	bool awaited;	    /* the ring's thread waits for its end */
+	bool submitted;	    /* to the engine: engine.arrived_ns is its own */
+	bool waiting;	    /* in the engine's queue, and counted there */
+	uint32_t kind;	    /* for the statistics */
+	uint64_t popped_ns; /* 0: no times are taken of it */
+	uint64_t decoded_ns;
 	uint64_t counter;
 	struct iovec response[RESPONSE_PIECES];
 	size_t n_response;
@@ -86,6 +93,11 @@ struct wring {
 	uint32_t index;
 	struct link_ring setup;
 	struct vq vq;
+	struct stats_conn *stats; /* the connection's */
+	struct stats_ring *counts;
+	struct stats_ticks ticks; /* ring's thread */
+	uint64_t popped_ns;	  /* ring's thread: when it began to take the next request, if that is timed */
+	uint32_t signal_kind;	  /* relaxed; of an answer whose signal is to be timed, less 1; 0: none */
 	struct ledger *ledger;
 	void *journal_map; /* the front-end's; NULL: the ledger's */
 	size_t journal_len;
@@ -184,6 +196,18 @@ struct ledger_entry *request_entry(struct request *request);
 /* Copies between private memory and an argument's extents. Guest memory must not change meanwhile (memory_lock). */
 int request_copy(struct request *request, const struct wire_arg *arg, void *data, uint64_t len, bool to_guest,
 		 struct error *error);
+
+/* ---- trace.c ---- */
+/* The ring counts from now on, in the connection's part. */
+void trace_ring(struct wring *ring);
+/* It has its result, which its client cannot see yet. Any thread. */
+void trace_answered(struct request *request, uint32_t status);
+/* It is in a queue of the engine; it is in none (any more). */
+void trace_queued(struct engine_request *engine);
+void trace_unqueued(struct request *request);
+/* Around a signal: what trace_signal_begin() returned goes to trace_signal_end(). */
+uint64_t trace_signal_begin(struct wring *ring, uint32_t *ret_kind);
+void trace_signal_end(struct wring *ring, uint32_t kind, uint64_t begin);
 
 /* ---- control.c ---- */
 void control_handle(struct request *request);

@@ -25,6 +25,7 @@ enum scalar_type {
 	SCALAR_U32,
 	SCALAR_U64,
 	SCALAR_STRING,
+	SCALAR_BOOL,
 };
 
 static const struct {
@@ -50,6 +51,8 @@ static const struct {
 	{ "limits", "request_bytes", SCALAR_U64, offsetof(struct config, limits.request_bytes), 4 * KIB, 1024 * GIB },
 	{ "limits", "extents", SCALAR_U32, offsetof(struct config, limits.max_extents), 16, 1u << 16 },
 	{ "limits", "op_time_ms", SCALAR_U32, offsetof(struct config, limits.op_time_ms), 0, UINT32_MAX },
+	{ "metrics", "listen", SCALAR_STRING, offsetof(struct config, metrics_listen), 0, 0 },
+	{ "metrics", "trace", SCALAR_BOOL, offsetof(struct config, metrics_trace), 0, 0 },
 };
 
 static const struct config_limits default_limits = {
@@ -105,6 +108,15 @@ static int set_string(char **field, const char *value)
 	return 0;
 }
 
+static int set_bool(bool *field, size_t row, const char *value, struct error *error)
+{
+	if (strcmp(value, "on") && strcmp(value, "off"))
+		return error_set(error, -EINVAL, "[%s] %s = %s: neither on nor off", scalars[row].section,
+				 scalars[row].key, value);
+	*field = !strcmp(value, "on");
+	return 0;
+}
+
 static int set_scalar(struct config *config, size_t row, const char *value, struct error *error)
 {
 	char *field = (char *)config + scalars[row].offset;
@@ -112,6 +124,8 @@ static int set_scalar(struct config *config, size_t row, const char *value, stru
 
 	if (scalars[row].type == SCALAR_STRING)
 		return set_string((char **)field, value);
+	if (scalars[row].type == SCALAR_BOOL)
+		return set_bool((bool *)field, row, value, error);
 	if (parse_number(value, &number) < 0 || number < scalars[row].min || number > scalars[row].max)
 		return error_set(error, -EINVAL,
 				 "[%s] %s = %s: not a number from %llu to %llu (K, M, G, T are allowed)",
@@ -326,7 +340,7 @@ bool config_key_at(size_t index, struct config_key_info *ret_info)
 	if (index >= ARRAY_SIZE(scalars))
 		return false;
 	*ret_info = (struct config_key_info){ scalars[index].section, scalars[index].key,
-					      scalars[index].type == SCALAR_STRING, scalars[index].min,
+					      scalars[index].type >= SCALAR_STRING, scalars[index].min,
 					      scalars[index].max };
 	return true;
 }
@@ -375,6 +389,7 @@ void config_free(struct config *config)
 	}
 	free(config->path);
 	free(config->cache_dir);
+	free(config->metrics_listen);
 	free(config);
 }
 

@@ -56,6 +56,8 @@ struct config {
 	uint32_t queues;     /* request queues offered */
 	char *cache_dir;     /* NULL: ${XDG_CACHE_HOME:-~/.cache}/vaccel/plugins, or none */
 	struct config_limits limits;
+	char *metrics_listen; /* where metrics are served; NULL or "": nowhere */
+	bool metrics_trace;   /* times of all requests are taken, not of a sample */
 	struct config_plugin plugins[CONFIG_MAX_PLUGINS];
 	size_t n_plugins;
 	struct config_order orders[CONFIG_MAX_OPS];
@@ -76,7 +78,7 @@ int config_set(struct config *config, const char *assignment, struct error *erro
 struct config_key_info {
 	const char *section;
 	const char *key;
-	bool text; /* any text; otherwise a number from min to max */
+	bool text; /* any text, or on and off; otherwise a number from min to max */
 	uint64_t min, max;
 };
 

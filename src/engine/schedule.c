@@ -56,6 +56,12 @@ void list_remove(struct request_list *list, struct engine_request *request)
 		list->tail = request->prev;
 }
 
+static void tell_queued(struct engine_request *request)
+{
+	if (request->queued)
+		request->queued(request);
+}
+
 static void ready_append(struct engine *engine, struct engine_session *session)
 {
 	if (session->queued)
@@ -271,6 +277,7 @@ static void run_request(struct engine *engine, struct engine_request *request)
 	if (pass_on) {
 		request->candidate++;
 		list_push_front(&request->from->waiting, request);
+		tell_queued(request);
 		ready_append(engine, request->from);
 		/* Without a clock the deadline is seen when the request's turn comes. */
 		if (request->deadline_ns)
@@ -459,6 +466,7 @@ static enum verdict admit(struct engine *engine, struct engine_request *request,
 		}
 	}
 	list_add(&session->waiting, request);
+	tell_queued(request);
 	ready_append(engine, session);
 	pthread_cond_signal(&engine->work);
 	return QUEUED;
