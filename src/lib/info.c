@@ -125,6 +125,23 @@ static int refresh(struct vaccel_context *context, const struct info **ret_info)
 	return 0;
 }
 
+PUBLIC int vaccel_context_query(struct vaccel_context *context, uint32_t what, void *data, size_t len, size_t *ret_len)
+{
+	struct error error = { 0 };
+	size_t there = 0;
+	int r = context_check(context, "context");
+
+	if (r < 0)
+		return r;
+	if (!ret_len || (!data && len))
+		return lib_failf(-EINVAL, "query: nowhere to return its answer");
+	error.code = context->transport->ops->query(context->transport, what, data, len, &there, &error);
+	if (error.code < 0)
+		return lib_fail(&error);
+	*ret_len = there;
+	return 0;
+}
+
 PUBLIC int vaccel_context_info(struct vaccel_context *context, struct vaccel_info *ret_info)
 {
 	const struct transport_limits *limits;

@@ -16,6 +16,8 @@
 #include "engine/config.h"
 #include "engine/engine.h"
 #include "engine/info.h"
+#include "engine/stats.h"
+#include "op/wire.h"
 #include "transport/transport.h"
 #include "util/util.h"
 
@@ -38,6 +40,7 @@ struct local {
 	struct engine *engine; /* of shared */
 	uint32_t owner;
 	uint64_t next_id;
+	struct stats stats; /* of this context alone */
 };
 
 /* A request on its way through the engine. */
@@ -118,6 +121,28 @@ static void shared_put(struct shared *used)
 	pthread_mutex_unlock(&shared_lock);
 }
 
+/* Before it is seen to have ended. */
+static void count(struct local *local, uint32_t type, uint32_t op, int result)
+{
+	struct stats_ring *counts = &stats_conn(&local->stats, 1)->rings[0];
+
+	stats_add(&counts->results[stats_kind(type, op)][wire_status(result) % STATS_STATUSES], 1);
+}
+
+static int stats_start(struct local *local)
+{
+	/* A large block that is zero costs nothing until it is used. */
+	local->stats = (struct stats){
+		.head = mmap(NULL, stats_size(1, 1), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+		.n_conns = 1,
+		.n_rings = 1,
+	};
+	if (local->stats.head == MAP_FAILED)
+		return -ENOMEM;
+	local->stats.head->worker_starts = 1;
+	return 0;
+}
+
 static void local_free(struct transport *transport)
 {
 	struct local *local = local_of(transport);
@@ -125,6 +150,7 @@ static void local_free(struct transport *transport)
 	engine_owner_gone(local->engine, local->owner);
 	shared_put(local->shared);
 	transport_fini(&local->transport);
+	munmap(local->stats.head, stats_size(1, 1));
 	free(local);
 }
 
@@ -134,15 +160,19 @@ static int local_open(const char *rest, const struct transport_sink *sink, struc
 	struct local *local = calloc(1, sizeof(*local));
 	int r;
 
-	if (!local)
+	if (!local || stats_start(local) < 0) {
+		free(local);
 		return error_set(error, -ENOMEM, "out of memory");
+	}
 	pthread_mutex_lock(&shared_lock);
 	r = shared_get(rest, local, error);
 	pthread_mutex_unlock(&shared_lock);
 	if (r < 0) {
+		munmap(local->stats.head, stats_size(1, 1));
 		free(local);
 		return r;
 	}
+	local->stats.trace = local->shared->config->metrics_trace;
 	transport_init(&local->transport, &transport_local);
 	local->sink = *sink;
 	*ret_transport = &local->transport;
@@ -169,20 +199,34 @@ static void local_limits(struct transport *transport, struct transport_limits *r
 static int local_query(struct transport *transport, uint32_t what, void *data, size_t len, size_t *ret_len,
 		       struct error *error)
 {
-	if (what != VIRTIO_ACCEL_Q_INFO)
+	struct local *local = local_of(transport);
+
+	if (what == VIRTIO_ACCEL_Q_INFO)
+		*ret_len = engine_info_encode(local->engine, data, len);
+	else if (what == VIRTIO_ACCEL_Q_STATS)
+		*ret_len = stats_encode(&local->stats, stats_conn(&local->stats, 1), data, len);
+	else
 		return error_set(error, -EOPNOTSUPP, "query %u is not known", what);
-	*ret_len = engine_info_encode(local_of(transport)->engine, data, len);
+	count(local, VIRTIO_ACCEL_T_QUERY, 0, 0);
 	return 0;
 }
 
 static int local_session_open(struct transport *transport, uint64_t *ret_id, struct error *error)
 {
-	return engine_session_open(local_of(transport)->engine, local_of(transport)->owner, 0, ret_id, error);
+	struct local *local = local_of(transport);
+	int r = engine_session_open(local->engine, local->owner, 0, ret_id, error);
+
+	count(local, VIRTIO_ACCEL_T_SESSION_OPEN, 0, r);
+	return r;
 }
 
 static int local_session_close(struct transport *transport, uint64_t id, struct error *error)
 {
-	return engine_session_close(local_of(transport)->engine, local_of(transport)->owner, id, error);
+	struct local *local = local_of(transport);
+	int r = engine_session_close(local->engine, local->owner, id, error);
+
+	count(local, VIRTIO_ACCEL_T_SESSION_CLOSE, 0, r);
+	return r;
 }
 
 static void unmap(void *data, uint64_t len, void *opaque)
@@ -202,6 +246,7 @@ static int local_buffer_alloc(struct transport *transport, uint64_t session, siz
 		return error_set(error, -ENOMEM, "buffer: cannot map %zu bytes: %s", len, strerror(errno));
 	r = engine_buffer_add(local_of(transport)->engine, local_of(transport)->owner, session, 0, &mapping, NULL, 0,
 			      &id, error);
+	count(local_of(transport), VIRTIO_ACCEL_T_BUFFER_REGISTER, 0, r);
 	if (r < 0) {
 		munmap(mapping.data, len);
 		return r;
@@ -213,8 +258,11 @@ static int local_buffer_alloc(struct transport *transport, uint64_t session, siz
 static int local_buffer_free(struct transport *transport, uint64_t session, struct transport_buffer *buffer,
 			     struct error *error)
 {
-	return engine_buffer_remove(local_of(transport)->engine, local_of(transport)->owner, session, buffer->id,
-				    error);
+	struct local *local = local_of(transport);
+	int r = engine_buffer_remove(local->engine, local->owner, session, buffer->id, error);
+
+	count(local, VIRTIO_ACCEL_T_BUFFER_UNREGISTER, 0, r);
+	return r;
 }
 
 /* Only the parts in use: the struct is large. */
@@ -244,6 +292,21 @@ static void prepare(struct local *local, struct local_request *lr, struct transp
 	lr->finished.done = false;
 }
 
+/* The engine's times of a sample, or of all. */
+static void count_request(struct local_request *lr)
+{
+	const struct engine_request *engine = &lr->engine;
+	struct stats_conn *stats = stats_conn(&lr->local->stats, 1);
+	uint32_t kind = stats_kind(VIRTIO_ACCEL_T_OP, engine->op.op);
+
+	if (engine->end_ns && (lr->local->stats.trace || engine->id % STATS_SAMPLE == 1)) {
+		stats_time(stats, kind, STAGE_QUEUE, engine->arrived_ns, engine->start_ns);
+		stats_time(stats, kind, STAGE_PLUGIN, engine->start_ns, engine->end_ns);
+		stats_time(stats, kind, STAGE_TOTAL, engine->arrived_ns, engine->end_ns);
+	}
+	count(lr->local, VIRTIO_ACCEL_T_OP, engine->op.op, engine->result);
+}
+
 static void take_result(struct local_request *lr)
 {
 	lr->request->result = lr->engine.result;
@@ -256,6 +319,7 @@ static void done_submitted(struct engine_request *engine)
 	struct local *local = lr->local;
 	struct transport_request *request = lr->request;
 
+	count_request(lr);
 	take_result(lr);
 	free(lr);
 	local->sink.completed(local->sink.opaque, request);
@@ -278,6 +342,7 @@ static void done_run(struct engine_request *engine)
 {
 	struct local_request *lr = container_of(engine, struct local_request, engine);
 
+	count_request(lr);
 	reaper_done(&lr->local->transport.reaper, &lr->finished);
 }
 
@@ -295,7 +360,11 @@ static int local_run(struct transport *transport, struct transport_request *requ
 
 static int local_cancel(struct transport *transport, struct transport_request *request, struct error *error)
 {
-	return engine_cancel(local_of(transport)->engine, local_of(transport)->owner, request->cookie, error);
+	struct local *local = local_of(transport);
+	int r = engine_cancel(local->engine, local->owner, request->cookie, error);
+
+	count(local, VIRTIO_ACCEL_T_CANCEL, 0, r);
+	return r;
 }
 
 static int local_fd(struct transport *transport)

@@ -2,7 +2,10 @@
 /* The contract of <vaccel/vaccel.h>: sizes, missing things, bad parameters, results, buffers, limits. */
 #include "fixture.h"
 
+#include <endian.h>
 #include <math.h>
+
+#include "uapi/virtio_accel.h"
 
 static void test_struct_sizes(void **state)
 {
@@ -129,6 +132,58 @@ static void test_info(void **state)
 	/* The same answer is the same strings. */
 	assert_ok(vaccel_context_info(f->context, &again));
 	assert_ptr_equal(info.host, again.host);
+}
+
+static uint64_t counted(const void *answer, size_t len, const char *name, uint32_t status)
+{
+	struct virtio_accel_stats head;
+	struct virtio_accel_stats_row row;
+
+	memcpy(&head, answer, sizeof(head));
+	assert_int_equal(le32toh(head.head_len), sizeof(head));
+	assert_int_equal(le32toh(head.row_len), sizeof(row));
+	assert_true(sizeof(head) + le32toh(head.n_rows) * sizeof(row) <= len);
+	for (uint32_t i = 0; i < le32toh(head.n_rows); i++) {
+		memcpy(&row, (const char *)answer + sizeof(head) + i * sizeof(row), sizeof(row));
+		if (!strcmp(row.name, name))
+			return le64toh(row.results[status]);
+	}
+	return 0;
+}
+
+/* What the other end counted is what was asked of it, by this context alone. */
+static void test_query(void **state)
+{
+	const struct vaccel_context_options options = { .size = sizeof(options), .transport = fixture_url };
+	static char answer[64 << 10], again[16];
+	struct fixture *f = *state;
+	struct vaccel_context *other;
+	struct vaccel_session *session;
+	size_t len = 0, whole = 0;
+	uint64_t before;
+
+	assert_ok(vaccel_context_query(f->context, VIRTIO_ACCEL_Q_STATS, answer, sizeof(answer), &len));
+	before = counted(answer, len, "noop", VIRTIO_ACCEL_S_OK);
+	assert_ok(vaccel_context_new(&options, &other));
+	assert_ok(vaccel_session_open(other, &session));
+	for (int i = 0; i < 5; i++)
+		assert_ok(vaccel_noop(f->session));
+	for (int i = 0; i < 3; i++)
+		assert_ok(vaccel_noop(session));
+	assert_ok(vaccel_context_query(f->context, VIRTIO_ACCEL_Q_STATS, answer, sizeof(answer), &len));
+	assert_int_equal(counted(answer, len, "noop", VIRTIO_ACCEL_S_OK), before + 5);
+	assert_ok(vaccel_context_query(other, VIRTIO_ACCEL_Q_STATS, answer, sizeof(answer), &len));
+	assert_int_equal(counted(answer, len, "noop", VIRTIO_ACCEL_S_OK), 3);
+	/* A short room gets the beginning. */
+	assert_ok(vaccel_context_query(other, VIRTIO_ACCEL_Q_STATS, again, sizeof(again), &whole));
+	assert_true(whole >= len);
+	assert_memory_equal(again, answer, 8);
+	assert_ok(vaccel_context_query(other, VIRTIO_ACCEL_Q_STATS, NULL, 0, &whole));
+	assert_error(vaccel_context_query(other, 99, answer, sizeof(answer), &len), -EOPNOTSUPP, "query 99");
+	assert_error(vaccel_context_query(other, VIRTIO_ACCEL_Q_STATS, NULL, 1, &len), -EINVAL, "nowhere");
+	assert_error(vaccel_context_query(other, VIRTIO_ACCEL_Q_STATS, answer, 1, NULL), -EINVAL, "nowhere");
+	assert_error(vaccel_context_query(NULL, VIRTIO_ACCEL_Q_STATS, answer, 1, &len), -EINVAL, "context");
+	vaccel_context_free(other);
 }
 
 /* What is wrong with one call, and what it is called. */
@@ -325,6 +380,7 @@ static int run(void)
 		TEST(test_info_sizes),
 		TEST(test_null),
 		TEST(test_info),
+		TEST(test_query),
 		TEST(test_bad_calls),
 		TEST(test_gemm),
 		TEST(test_no_work_no_write),
