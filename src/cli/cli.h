@@ -171,6 +171,8 @@ void cli_signals(void);
 /* path is removed if the program is interrupted, until cli_keep_file(). At most one at a time. */
 void cli_unfinished_file(const char *path);
 void cli_keep_file(void);
+/* tidy() is called before the program ends by a signal; only what is allowed in a signal handler. NULL: nothing is. */
+void cli_at_signal(void (*tidy)(void));
 /* What is being done, shown when it takes more than two seconds and standard error is a terminal. NULL: done. */
 __attribute__((format(printf, 1, 2))) void progress(const char *format, ...);
 void progress_end(void);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* vaccel bench: measures a transport beside a baseline. The table below is the list of benches. */
+/* vaccel bench: the table below is the list of benches; they and what they share are in bench/. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/bench.h"
+#include "bench/bench.h"
 
-static const struct bench *const benches[] = { &bench_sgemm, &bench_rtt };
+static const struct bench *const benches[] = { &bench_rtt, &bench_sgemm };
 
 static const char *bench_word(size_t index, const char **ret_summary)
 {
@@ -21,7 +21,6 @@ static void defaults(void *data)
 {
 	struct bench_options *options = data;
 
-	options->seconds = 1;
 	options->seed = 1;
 }
 
@@ -33,9 +32,9 @@ static void defaults(void *data)
 
 static const struct cli_option bench_options[] = {
 	VALUE("sizes", 's', CLI_SIZES, "N,N...", sizes, "sizes to measure"),
-	VALUE("against", 'a', CLI_TEXT, "URL", against, "the baseline's transport, or none (local:)"),
-	COUNT("repeat", 'r', BENCH_MAX_SAMPLES, repeat, "samples of each size, 0: what fits the time (0)"),
-	VALUE("seconds", 0, CLI_NUMBER, "X", seconds, "time for each size (1)"),
+	VALUE("against", 'a', CLI_TEXT, "URL", against, "with -t: the transport to compare with, or none (local:)"),
+	COUNT("repeat", 'r', BENCH_MAX_SAMPLES, repeat, "samples of each side and size, 0: what fits the time (0)"),
+	VALUE("seconds", 0, CLI_NUMBER, "X", seconds, "time for each side and size (the bench's own)"),
 	FLAG("registered", plain, 0, "data in registered buffers (default)"),
 	FLAG("plain", plain, 1, "data in ordinary memory"),
 	FLAG("double", is_double, 1, "double precision"),
@@ -108,7 +107,7 @@ static int run(struct cli *cli, void *data, int argc, char **argv)
 
 const struct cli_command cmd_bench = {
 	.name = "bench",
-	.summary = "Measures a transport beside a baseline: MFlop/s or requests per second.",
+	.summary = "Measures the way to the host's accelerators beside what it is made of.",
 	.operands = "BENCH",
 	.word = bench_word,
 	.options = bench_options,

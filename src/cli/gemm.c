@@ -109,7 +109,15 @@ int gemm_job_init(struct gemm_job *job, struct vaccel_session *session, struct e
 	return 0;
 }
 
-int gemm_job_run(struct gemm_job *job, uint64_t *ret_ns, struct error *error)
+void gemm_job_fill(struct gemm_job *job)
+{
+	if (job->c_before)
+		memcpy(job->c.data, job->c_before, job->c.len);
+	else if (job->c.len)
+		memset(job->c.data, 0xff, job->c.len); /* NaN in both types */
+}
+
+int gemm_job_call(struct gemm_job *job, uint64_t *ret_ns, struct error *error)
 {
 	struct vaccel_arg args[] = {
 		{ .data = job->a.data, .len = job->a.len, .dir = VACCEL_IN },
@@ -127,16 +135,18 @@ int gemm_job_run(struct gemm_job *job, uint64_t *ret_ns, struct error *error)
 	uint64_t start;
 	int r;
 
-	if (job->c_before)
-		memcpy(job->c.data, job->c_before, job->c.len);
-	else if (job->c.len)
-		memset(job->c.data, 0xff, job->c.len); /* NaN in both types */
 	start = now_ns();
 	r = vaccel_run(job->session, &call);
 	*ret_ns = now_ns() - start;
 	if (r < 0)
 		return error_set(error, r, "%s", vaccel_error());
 	return 0;
+}
+
+int gemm_job_run(struct gemm_job *job, uint64_t *ret_ns, struct error *error)
+{
+	gemm_job_fill(job);
+	return gemm_job_call(job, ret_ns, error);
 }
 
 /* Index of element (row, column) of a matrix, of op(X) when it is stored transposed. */
@@ -147,29 +157,44 @@ static size_t at(const struct gemm_job *job, uint64_t row, uint64_t column, uint
 	return row_major == (trans == VACCEL_NO_TRANS) ? row * ld + column : column * ld + row;
 }
 
-static void check_entry(const struct gemm_job *job, uint64_t row, uint64_t column, struct gemm_check *check)
+/* The products of an entry of C: their sum, and the sum of their absolute values. */
+static void sum_entry(const struct gemm_job *job, uint64_t row, uint64_t column, struct gemm_spot *ret)
 {
 	const struct vaccel_gemm *gemm = &job->gemm;
-	size_t index = at(job, row, column, gemm->ldc, VACCEL_NO_TRANS);
-	double sum = 0, size = 0, got, wanted, bound, off;
 
+	*ret = (struct gemm_spot){ .index = at(job, row, column, gemm->ldc, VACCEL_NO_TRANS) };
 	for (uint64_t p = 0; p < gemm->k && gemm->alpha != 0; p++) {
 		double product = element(job->a.data, at(job, row, p, gemm->lda, gemm->transa), job->is_double) *
 				 element(job->b.data, at(job, p, column, gemm->ldb, gemm->transb), job->is_double);
 
-		sum += product;
-		size += fabs(product);
+		ret->sum += product;
+		ret->size += fabs(product);
 	}
-	got = element(job->c.data, index, job->is_double);
-	wanted = gemm->alpha * sum;
-	size *= fabs(gemm->alpha);
+}
+
+/* How far an entry may be off whose addends are size in all. */
+static double bound_of(const struct gemm_job *job, double size)
+{
+	return 4 * ((double)job->gemm.k + 2) * (job->is_double ? DBL_EPSILON : (double)FLT_EPSILON) * size;
+}
+
+static void check_entry(const struct gemm_job *job, uint64_t row, uint64_t column, struct gemm_check *check)
+{
+	const struct vaccel_gemm *gemm = &job->gemm;
+	double size, got, wanted, bound, off;
+	struct gemm_spot entry;
+
+	sum_entry(job, row, column, &entry);
+	got = element(job->c.data, entry.index, job->is_double);
+	wanted = gemm->alpha * entry.sum;
+	size = entry.size * fabs(gemm->alpha);
 	if (job->c_before) {
-		double before = gemm->beta * element(job->c_before, index, job->is_double);
+		double before = gemm->beta * element(job->c_before, entry.index, job->is_double);
 
 		wanted += before;
 		size += fabs(before);
 	}
-	bound = 4 * ((double)gemm->k + 2) * (job->is_double ? DBL_EPSILON : (double)FLT_EPSILON) * size;
+	bound = bound_of(job, size);
 	off = fabs(got - wanted);
 	check->checked++;
 	if (off > 0)
@@ -205,6 +230,27 @@ void gemm_job_check(const struct gemm_job *job, uint64_t work, struct gemm_check
 				check_entry(job, row, column, &check);
 	}
 	*ret_check = check;
+}
+
+void gemm_job_spot(const struct gemm_job *job, struct gemm_spot *ret_spot)
+{
+	uint64_t random = job->seed + 4;
+
+	for (int i = 0; i < 16; i++) {
+		uint64_t row = next_random(&random) % job->gemm.m;
+		struct gemm_spot spot;
+
+		sum_entry(job, row, next_random(&random) % job->gemm.n, &spot);
+		if (i == 0 || fabs(spot.sum) > fabs(ret_spot->sum))
+			*ret_spot = spot;
+	}
+}
+
+bool gemm_job_spot_right(const struct gemm_job *job, const struct gemm_spot *spot)
+{
+	double off = fabs(element(job->c.data, spot->index, job->is_double) - job->gemm.alpha * spot->sum);
+
+	return off <= bound_of(job, spot->size * fabs(job->gemm.alpha));
 }
 
 void gemm_check_text(const struct gemm_check *check, char *text, size_t len)

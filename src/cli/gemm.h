@@ -38,7 +38,11 @@ struct gemm_check {
 
 /* Free with gemm_job_fini(), also after failure. */
 int gemm_job_init(struct gemm_job *job, struct vaccel_session *session, struct error *error);
-/* Fills C and runs the product once; *ret_ns is the time of the call alone. */
+/* Fills C as said above. */
+void gemm_job_fill(struct gemm_job *job);
+/* Runs the product once; *ret_ns is the time of the call alone. */
+int gemm_job_call(struct gemm_job *job, uint64_t *ret_ns, struct error *error);
+/* Both. */
 int gemm_job_run(struct gemm_job *job, uint64_t *ret_ns, struct error *error);
 /*
  * Compares the last result. At most about work multiplications: entries are drawn at random (corners always) when all of
@@ -47,6 +51,18 @@ int gemm_job_run(struct gemm_job *job, uint64_t *ret_ns, struct error *error);
  */
 void gemm_job_check(const struct gemm_job *job, uint64_t work, struct gemm_check *ret_check);
 void gemm_job_fini(struct gemm_job *job);
+
+/*
+ * One entry of C, for a look at every result that costs next to nothing: the largest of those looked at, so that it
+ * tells one alpha from another. For beta = 0, and an m and n that are not.
+ */
+struct gemm_spot {
+	size_t index;
+	double sum, size; /* of its products; of their absolute values */
+};
+void gemm_job_spot(const struct gemm_job *job, struct gemm_spot *ret_spot);
+/* Whether it is what alpha makes it. */
+bool gemm_job_spot_right(const struct gemm_job *job, const struct gemm_spot *spot);
 
 /* "entry (3, 4) is 1.5, should be 2.5 within 1e-6": for error messages. */
 void gemm_check_text(const struct gemm_check *check, char *text, size_t len);

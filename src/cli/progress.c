@@ -28,12 +28,16 @@ static bool started;
 static char unfinished[4096];
 static volatile sig_atomic_t has_unfinished;
 
+static void (*volatile at_signal)(void);
+
 static void on_signal(int number)
 {
 	if (has_unfinished)
 		unlink(unfinished);
 	if (shown && write(STDERR_FILENO, "\n", 1) < 0)
 		shown = 0;
+	if (at_signal)
+		at_signal();
 	raise(number); /* the handler is reset on entry: this ends the process once it returns */
 }
 
@@ -45,6 +49,11 @@ void cli_signals(void)
 	sigaction(SIGTERM, &action, NULL);
 	/* A reader that went away (a pager, gnuplot) is an error of write(2), which is told. */
 	signal(SIGPIPE, SIG_IGN);
+}
+
+void cli_at_signal(void (*tidy)(void))
+{
+	at_signal = tidy;
 }
 
 void cli_unfinished_file(const char *path)

@@ -119,26 +119,29 @@ class Bench(fixture.Test):
 
     def test_alone(self):
         said = self.bench("sgemm", "--sizes", "8,16")
-        self.assertNotIn("baseline", said)
         self.assertEqual([row["size"] for row in said["rows"]], [8, 16])
-        self.assertEqual(said["subject"]["label"], "local")
+        self.assertEqual([side["name"] for side in said["sides"]], ["local"])
         self.assertEqual(said["ratios"], {})
         for row in said["rows"]:
-            self.assertEqual(row["subject"]["samples"], 5)
-            self.assertGreater(row["subject"]["mflops"], 0)
+            self.assertEqual((row["side"], row["samples"], row["placement"]), ("local", 5, "any CPU"))
+            self.assertGreater(row["mflops"], 0)
+            self.assertGreater(row["client_cpu_ns"], 0)
+            self.assertLessEqual(row["min_ns"], row["median_ns"])
+            self.assertLessEqual(row["median_ns"], row["p99_ns"])
+            self.assertLessEqual(row["p99_ns"], row["max_ns"])
             self.assertTrue(row["verified"])
         for key in ("cpu", "cpus", "kernel", "machine", "guest", "version"):
             self.assertTrue(said["where"][key])
 
     def test_against(self):
         said = self.bench("sgemm", "--sizes", "8", "--against", self.local, "--raw", "--plain")
-        row = said["rows"][0]
-        ratio = row["subject"]["median_ns"] / row["baseline"]["median_ns"]
+        subject, baseline = said["rows"]
+        ratio = subject["median_ns"] / baseline["median_ns"]
         self.assertEqual(list(said["ratios"]), ["local_over_baseline_8"])
         self.assertAlmostEqual(said["ratios"]["local_over_baseline_8"], ratio, delta=ratio * 1e-4)
-        self.assertAlmostEqual(row["overhead_percent"], (ratio - 1) * 100, delta=abs(ratio) * 0.1)
-        self.assertEqual(len(row["baseline"]["samples_ns"]), 5)
-        self.assertEqual(sorted(row["baseline"]["samples_ns"])[2], row["baseline"]["median_ns"])
+        self.assertAlmostEqual(subject["over_base"], ratio, delta=ratio * 1e-4)
+        self.assertEqual(len(baseline["samples_ns"]), 5)
+        self.assertEqual(sorted(baseline["samples_ns"])[2], baseline["median_ns"])
         self.assertEqual(said["memory"], "plain")
 
     def test_rtt(self):
@@ -149,14 +152,15 @@ class Bench(fixture.Test):
 
     def test_table(self):
         said = self.vaccel("bench", "sgemm", "-t", self.local, "-a", self.local, "--repeat", 3, "--sizes", "8").stdout
-        self.assertIn("overhead %", said.splitlines()[0])
-        self.assertEqual(said.splitlines()[1].split()[0], "8")
+        self.assertIn("over base", said.splitlines()[0])
+        self.assertEqual(said.splitlines()[1].split()[:2], ["local", "8"])
+        self.assertIn("\nlocal_over_baseline_8 ", said)
 
     def test_stored(self):
         stored = self.folder / "stored.json"
         stored.write_text(json.dumps(self.bench("sgemm", "--sizes", "8", "--against", self.local)))
         self.assertEqual(self.json("bench", "--from", stored), json.loads(stored.read_text()))
-        self.assertIn("overhead %", self.vaccel("bench", "--from", stored).stdout)
+        self.assertIn("over base", self.vaccel("bench", "--from", stored).stdout)
         self.fails("bench", "--from", "absent.json", status=FAILED, code="ENOENT", says=["absent.json", "cannot read"])
         stored.write_text('{"rows": ')
         self.fails("bench", "--from", stored, status=FAILED, code="EINVAL", says=["cannot use", "not JSON"])

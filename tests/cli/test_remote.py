@@ -76,7 +76,7 @@ class Daemon(fixture.Test):
             said = self.json("bench", "sgemm", "-t", self.url, "--against", self.local, "--sizes", "16,32", memory,
                              "--repeat", 5)
             self.assertEqual(list(said["ratios"]), ["shm_over_local_16", "shm_over_local_32"])
-            self.assertEqual((said["subject"]["label"], said["baseline"]["label"]), ("shm", "local"))
+            self.assertEqual([side["name"] for side in said["sides"]], ["shm", "local"])
         said = self.json("bench", "rtt", "-t", self.url, "--against", "none", "--sizes", "1,8", "--repeat", 5)
         self.assertEqual(len(said["rows"]), 2)
 

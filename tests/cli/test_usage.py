@@ -63,6 +63,7 @@ class Usage(fixture.Test):
     def test_operands(self):
         self.fails("info", "here", status=USAGE, code="EINVAL", says=['operand "here"', "too many"])
         self.fails("bench", status=USAGE, code="EINVAL", says=["operand BENCH", "missing"])
+        self.fails("bench", "rtt", "--against", "local:", status=USAGE, code="EINVAL", says=["--against", "--transport"])
         self.fails("bench", "warp", status=USAGE, code="ENOENT", says=['bench "warp"', "unknown"])
         self.fails("plugin", "-t", "shm:/x", status=USAGE, code="EINVAL", says=["transport shm:/x", "local:"])
 

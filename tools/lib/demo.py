@@ -218,11 +218,11 @@ def measure(options, work, module):
 
 
 def side(samples, size):
-    """One side of a row, from all samples of its turns, as `vaccel bench` has it."""
+    """The numbers of a row, from all samples of its turns, as `vaccel bench` has them."""
     ordered = sorted(samples)
     median = statistics.median(ordered)
     quartile = [ordered[max(0, -(-len(ordered) * part // 4) - 1)] for part in (1, 3)]
-    return {"mflops": round(2 * size ** 3 / median * 1e3, 1), "samples": len(ordered), "min_ns": ordered[0],
+    return {"placement": "any CPU", "mflops": round(2 * size ** 3 / median * 1e3, 1), "samples": len(ordered), "min_ns": ordered[0],
             "median_ns": round(median), "p99_ns": ordered[max(0, -(-len(ordered) * 99 // 100) - 1)],
             "max_ns": ordered[-1], "spread_percent": round((quartile[1] - quartile[0]) / median * 100, 2)}
 
@@ -233,26 +233,24 @@ def served_by(described):
 
 
 def combine(results, describe):
-    """One object in the format of `vaccel bench --json`, guest as subject and host as baseline."""
+    """One object in the format of `vaccel bench --json`, whose sides are host and guest."""
     host, guest = results[0][1], results[0][2]
-    combined = {key: host[key] for key in ("bench", "key", "value", "value_title", "memory", "where")}
+    combined = {key: host[key] for key in ("bench", "op", "key", "value", "value_title", "memory", "where")}
     combined["guest_where"] = guest["where"]
-    combined["subject"] = dict(guest["subject"], label="guest")
-    combined["baseline"] = dict(host["subject"], label="host")
+    combined["sides"] = [dict(host["sides"][0], name="host"), dict(guest["sides"][0], name="guest", base="host")]
     combined["rows"], combined["ratios"] = [], {}
     for size in dict.fromkeys(size for size, _, _ in results):
-        samples = {"baseline": [], "subject": []}
-        for of_size, host, guest in results:
-            if of_size == size:
-                samples["baseline"] += host["rows"][0]["subject"]["samples_ns"]
-                samples["subject"] += guest["rows"][0]["subject"]["samples_ns"]
-        row = {"size": size, **{name: side(values, size) for name, values in samples.items()}}
-        ratio = statistics.median(samples["subject"]) / statistics.median(samples["baseline"])
-        row["overhead_percent"] = round((ratio - 1) * 100, 2)
-        row["verified"] = all(r[i]["rows"][0]["verified"] for r in results if r[0] == size for i in (1, 2))
-        combined["rows"].append(row)
+        turns = [(host, guest) for of_size, host, guest in results if of_size == size]
+        samples = {name: [ns for turn in turns for ns in turn[i]["rows"][0]["samples_ns"]]
+                   for i, name in enumerate(("host", "guest"))}
+        ratio = statistics.median(samples["guest"]) / statistics.median(samples["host"])
+        for i, name in enumerate(samples):
+            row = {"size": size, "side": name, **side(samples[name], size),
+                   "verified": all(turn[i]["rows"][0]["verified"] for turn in turns)}
+            combined["rows"].append(row)
+        combined["rows"][-1]["over_base"] = round(ratio, 5)
         combined["ratios"][f"guest_over_host_{size}"] = round(ratio, 5)
-    plugin, hardware = served_by(combined["subject"])
+    plugin, hardware = served_by(combined["sides"][1])
     combined["produced_by"] = {**describe, "plugin": plugin, "hardware": hardware}
     combined["title"] = (f"SGEMM, {describe['vmm']} {describe['vmm_version']} ({describe['acceleration']}), {plugin}, "
                          f"one thread, {combined['where']['cpu']}")
@@ -263,13 +261,13 @@ def print_table(combined):
     by = combined["produced_by"]
     print(f"{'size':>6}  {'host MFlop/s':>13}  {'guest MFlop/s':>13}  {'overhead %':>10}  "
           f"{'spread % host/guest':>19}  {'samples':>9}")
-    for row in combined["rows"]:
-        host, guest = row["baseline"], row["subject"]
-        print(f"{row['size']:>6}  {host['mflops']:>13.0f}  {guest['mflops']:>13.0f}  {row['overhead_percent']:>10.1f}  "
+    for host, guest in zip(combined["rows"][::2], combined["rows"][1::2]):
+        print(f"{host['size']:>6}  {host['mflops']:>13.0f}  {guest['mflops']:>13.0f}  "
+              f"{(guest['over_base'] - 1) * 100:>10.1f}  "
               f"{host['spread_percent']:>10.1f} / {guest['spread_percent']:<6.1f}  "
               f"{host['samples']:>4}/{guest['samples']}")
     print("Medians of all samples, host and guest in turn; spread: quartile distance over median. Results are verified.")
-    spread = max(row[name]["spread_percent"] for row in combined["rows"] for name in ("baseline", "subject"))
+    spread = max(row["spread_percent"] for row in combined["rows"])
     if spread > NOISY_SPREAD:
         print(f"A spread of {spread:.0f} % is large: the machine was not quiet meanwhile. Run it again for firmer numbers.")
     print(f"Produced by {by['vmm']} {by['vmm_version']}, guest kernel {by['kernel']}, acceleration {by['acceleration']}, "

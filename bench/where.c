@@ -7,7 +7,7 @@
 #include <cpuid.h>
 #endif
 
-#include "cli/bench.h"
+#include "bench/bench.h"
 
 /* The value of the first line of /proc/cpuinfo that starts with name. */
 static bool cpuinfo(const char *name, char *text, size_t len)
@@ -69,6 +69,7 @@ struct json_object *bench_where(void)
 	struct json_object *object = json_object_new_object();
 	char cpu[128] = "unknown", kernel[160];
 	struct utsname name;
+	double load = 0;
 
 	if (!cpuinfo("model name", cpu, sizeof(cpu)))
 		cpuinfo("vendor_id", cpu, sizeof(cpu));
@@ -79,6 +80,9 @@ struct json_object *bench_where(void)
 	js_text(object, "machine", name.machine);
 	js_text(object, "kernel", kernel);
 	js_text(object, "guest", guest_kind(cpu));
+	/* What else the machine was doing just before. */
+	getloadavg(&load, 1);
+	js_number(object, "load", load);
 	js_text(object, "version", vaccel_version());
 	return object;
 }

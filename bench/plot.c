@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Draws a bench's result with gnuplot: a program of its own, that gets its script through a pipe. */
+/*
+ * Draws a bench's result with gnuplot: a program of its own, that gets its script through a pipe. Lines over the sizes
+ * where there are several, bars otherwise.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -9,7 +12,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "cli/bench.h"
+#include "bench/bench.h"
 
 extern char **environ;
 
@@ -33,31 +36,130 @@ static const char *text_at(struct json_object *result, const char *object, const
 	return text ? text : "";
 }
 
-static void put_data(FILE *script, struct json_object *result, bool baseline)
+static double number_at(struct json_object *row, const char *key)
+{
+	return json_object_get_double(json_object_object_get(row, key));
+}
+
+/* Whether rows of a side are there, and whether they are compared with another's. */
+static bool side_rows(struct json_object *result, const char *side, bool *ret_compared)
 {
 	struct json_object *rows = json_object_object_get(result, "rows");
-	const char *value = text_at(result, NULL, "value");
+	bool found = false;
 
-	fputs("$rows << END\n", script);
+	*ret_compared = false;
 	for (size_t i = 0; i < json_object_array_length(rows); i++) {
 		struct json_object *row = json_object_array_get_idx(rows, i);
 
-		fprintf(script, "%s %.17g",
-			json_object_get_string(json_object_object_get(row, text_at(result, NULL, "key"))),
-			json_object_get_double(json_object_object_get(json_object_object_get(row, "subject"), value)));
-		if (baseline)
-			fprintf(script, " %.17g %.17g",
-				json_object_get_double(
-					json_object_object_get(json_object_object_get(row, "baseline"), value)),
-				json_object_get_double(json_object_object_get(row, "overhead_percent")));
-		putc('\n', script);
+		if (strcmp(text_at(row, NULL, "side"), side))
+			continue;
+		found = true;
+		*ret_compared |= json_object_object_get(row, "over_base") != NULL;
+	}
+	return found;
+}
+
+/* Rows of a side over their sizes: value, and how much more than the base they took. */
+static void put_line_data(FILE *script, struct json_object *result, size_t index, const char *side)
+{
+	struct json_object *rows = json_object_object_get(result, "rows");
+
+	fprintf(script, "$side%zu << END\n", index);
+	for (size_t i = 0; i < json_object_array_length(rows); i++) {
+		struct json_object *row = json_object_array_get_idx(rows, i);
+
+		if (!strcmp(text_at(row, NULL, "side"), side))
+			fprintf(script, "%.17g %.17g %.17g\n", number_at(row, text_at(result, NULL, "key")),
+				number_at(row, text_at(result, NULL, "value")),
+				(number_at(row, "over_base") - 1) * 100);
 	}
 	fputs("END\n", script);
 }
 
+static void put_plot_of_side(FILE *script, size_t index, const char *side, bool compared)
+{
+	char title[160];
+
+	fprintf(script, "%s$side%zu using 1:2 with linespoints lw 2 lc %zu title ", index ? ", " : "plot ", index,
+		index + 1);
+	put_string(script, side);
+	if (compared) {
+		fprintf(script, ", $side%zu using 1:3 axes x1y2 with linespoints dt 2 lc %zu title ", index, index + 1);
+		snprintf(title, sizeof(title), "%s: overhead %%", side);
+		put_string(script, title);
+	}
+}
+
+/* The value over the sizes, one line for each side; overheads belong to the axis on the right. */
+static void put_lines(FILE *script, struct json_object *result)
+{
+	struct json_object *sides = json_object_object_get(result, "sides");
+	bool compared, any = false;
+
+	for (size_t i = 0; i < json_object_array_length(sides); i++) {
+		const char *name = text_at(json_object_array_get_idx(sides, i), NULL, "name");
+
+		side_rows(result, name, &compared);
+		any |= compared;
+		put_line_data(script, result, i, name);
+	}
+	fputs("set logscale x 2\nset yrange [0:*]\nset xlabel ", script);
+	put_string(script, text_at(result, NULL, "key"));
+	fputs("\nset ylabel ", script);
+	put_string(script, text_at(result, NULL, "value_title"));
+	putc('\n', script);
+	if (any)
+		fputs("set y2label 'overhead %'\nset y2range [*<0:1<*]\nset y2tics\nset ytics nomirror\n", script);
+	for (size_t i = 0; i < json_object_array_length(sides); i++) {
+		const char *name = text_at(json_object_array_get_idx(sides, i), NULL, "name");
+
+		side_rows(result, name, &compared);
+		put_plot_of_side(script, i, name, compared);
+	}
+	putc('\n', script);
+}
+
+/* Median and 99th percentile of each row, side by side. */
+static void put_bars(FILE *script, struct json_object *result)
+{
+	struct json_object *rows = json_object_object_get(result, "rows");
+
+	fputs("$rows << END\n", script);
+	for (size_t i = 0; i < json_object_array_length(rows); i++) {
+		struct json_object *row = json_object_array_get_idx(rows, i);
+		char name[160] = "", *c;
+
+		snprintf(name, sizeof(name), "%s", text_at(row, NULL, "side"));
+		for (c = name; *c; c++)
+			if (*c == '"' || *c == '\\' || (unsigned char)*c < ' ')
+				*c = ' ';
+		fprintf(script, "\"%s\" %.17g %.17g\n", name, number_at(row, "median_ns") / 1e3,
+			number_at(row, "p99_ns") / 1e3);
+	}
+	fputs("END\nset style data histogram\nset style fill solid 0.7\nset logscale y\nset ylabel 'us'\n"
+	      "set xtics rotate by -20\nset rmargin 8\n"
+	      "plot $rows using 2:xtic(1) title 'median', $rows using 3 title '99th percentile'\n",
+	      script);
+}
+
+static bool several_sizes(struct json_object *result)
+{
+	struct json_object *rows = json_object_object_get(result, "rows");
+	const char *key = text_at(result, NULL, "key");
+	double first = 0;
+
+	for (size_t i = 0; *key && i < json_object_array_length(rows); i++) {
+		double size = number_at(json_object_array_get_idx(rows, i), key);
+
+		if (i && size != first)
+			return true;
+		first = size;
+	}
+	return false;
+}
+
 static void put_script(FILE *script, struct json_object *result, const char *file, bool svg)
 {
-	bool baseline = json_object_object_get(result, "baseline");
 	char title[512];
 
 	/* A result may bring its own title; the demo's does. */
@@ -70,25 +172,11 @@ static void put_script(FILE *script, struct json_object *result, const char *fil
 	put_string(script, file);
 	fputs("\nset title ", script);
 	put_string(script, title);
-	fputs("\nset xlabel ", script);
-	put_string(script, text_at(result, NULL, "key"));
-	fputs("\nset ylabel ", script);
-	put_string(script, text_at(result, NULL, "value_title"));
-	fputs("\nset logscale x 2\nset yrange [0:*]\nset grid\nset key below\n", script);
-	if (baseline)
-		fputs("set y2label 'overhead %'\nset y2range [*<0:1<*]\nset y2tics\nset ytics nomirror\n", script);
-	put_data(script, result, baseline);
-	fputs("plot ", script);
-	if (baseline) {
-		fputs("$rows using 1:3 with linespoints lw 2 title ", script);
-		put_string(script, text_at(result, "baseline", "label"));
-		fputs(", ", script);
-	}
-	fputs("$rows using 1:2 with linespoints lw 2 title ", script);
-	put_string(script, text_at(result, "subject", "label"));
-	if (baseline)
-		fputs(", $rows using 1:4 axes x1y2 with linespoints dt 2 title 'overhead %'", script);
-	putc('\n', script);
+	fputs("\nset grid\nset key below\n", script);
+	if (several_sizes(result))
+		put_lines(script, result);
+	else
+		put_bars(script, result);
 }
 
 /* Starts gnuplot with its standard input on a pipe and what it prints in the file said. */

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vaccel bench: measurements that are rows of one table (src/cli/cmd_bench.c). This folder has the benches, one file
+ * each (rtt.c, sgemm.c, copy.c, session.c, many.c), the raw baselines (raw.c), and the one mechanism that all of them
+ * use: processes that measure (runner.c), private daemons (daemon.c), CPUs (place.c), taking turns (run.c), JSON
+ * (result.c), table and plot (report.c, plot.c).
+ *
+ * A side is one of the things that are compared. Each has one process of its own, or several, so that no side shares a
+ * library, a connection or a BLAS with another; what they do is the side's task. For each size all sides are prepared
+ * and run once unmeasured, then they take turns of a few milliseconds, so that what the machine does meanwhile falls on
+ * all of them alike. Results are checked after the first run and after the last, and looked at in between.
+ *
+ * Without a transport to measure, a bench starts daemons of its own, in a folder of their own: one for each way of
+ * waiting and each placement that its sides ask for. They end with this process, however it ends (daemon.c).
+ *
+ * The result is one JSON object, whose format vaccel-bench(1) has; table and plot are made from that object, so that a
+ * stored one (--from) gives the same.
+ */
+#ifndef BENCH_BENCH_H
+#define BENCH_BENCH_H
+
+#include <sys/types.h>
+
+#include "cli/cli.h"
+
+#define BENCH_MAX_SAMPLES   100000 /* of one side and size */
+#define BENCH_MAX_SIDES	    8
+#define BENCH_MAX_PROCESSES 8 /* of one side */
+#define BENCH_MAX_DAEMONS   8
+#define BENCH_TURN_SAMPLES  4096 /* of one process in one turn */
+
+struct bench_options {
+	struct cli_common common;
+	struct cli_sizes sizes;
+	uint64_t repeat; /* 0: as many as fit seconds */
+	double seconds;	 /* for each size and side; 0: the bench's own */
+	const char *against;
+	const char *plot;
+	const char *from;
+	int plain, is_double, raw;
+	uint64_t seed;
+};
+
+/* What a side's task talks to. */
+enum bench_end {
+	BENCH_RAW,    /* a process that the task starts */
+	BENCH_DAEMON, /* a private daemon, or the transport that the user named */
+	BENCH_LOCAL,  /* an engine in the measuring process */
+	BENCH_URL,    /* the transport in .url */
+};
+
+/* How both ends wait for each other. */
+enum bench_waiting {
+	BENCH_WAIT_DEFAULT, /* as the installation does */
+	BENCH_PARKED,	    /* asleep at once */
+	BENCH_POLLED,	    /* looking, for so long that they never sleep in a bench */
+};
+
+/* Which CPUs the measuring process and the other end are bound to. */
+enum bench_place {
+	BENCH_ANY_CPU, /* to none */
+	BENCH_ONE_CPU, /* both to the same one */
+	BENCH_TWO_CPUS,
+};
+
+/* What of two sides is compared. */
+enum bench_stat {
+	BENCH_MEDIAN,
+	BENCH_P99,
+	BENCH_RATE, /* operations per second, of all processes */
+};
+
+struct bench_side {
+	const char *name;
+	const struct bench_task *task;
+	enum bench_end end;
+	enum bench_waiting waiting;
+	enum bench_place place;
+	unsigned int processes; /* 0: one */
+	uint64_t argument;	/* the task's */
+	uint64_t max_size;	/* larger sizes are not for this side; 0: all are */
+	unsigned int own;	/* not 0: its daemon is shared only with sides of the same number */
+	bool extra;		/* left out where the user names the transport */
+	const char *url;	/* BENCH_URL; NULL: the library's choice */
+	/* Compared with this side; NULL: with none. */
+	const char *base;
+	enum bench_stat stat;
+	/*
+	 * The quotient's name in "ratios": ratio, suffix and, if the bench has several sizes by nature, "_SIZE". Where sides have the
+	 * same ratio and different suffixes, the name without a suffix is there too, with the largest of them.
+	 */
+	const char *ratio;
+	const char *suffix;
+};
+
+/* In a measuring process. */
+struct bench_job {
+	const struct bench *bench;
+	const struct bench_side *side;
+	const struct bench_options *options;
+	struct vaccel_context *context; /* unless BENCH_RAW */
+	struct vaccel_session *session;
+	pid_t other; /* BENCH_RAW: the process at the other end */
+	void *state; /* of the task */
+};
+
+/* What a measuring process does. On failure of a function nothing of it is left behind. */
+struct bench_task {
+	/* BENCH_RAW: starts the other end, which ends with this process; sets job->other. */
+	int (*open)(struct bench_job *job, struct error *error);
+	int (*prepare)(struct bench_job *job, uint64_t size, struct error *error); /* NULL: nothing to do */
+	/* Around a turn; NULL: nothing to do. *ret_ops: operations that end() has finished. */
+	int (*begin)(struct bench_job *job, struct error *error);
+	int (*end)(struct bench_job *job, uint64_t *ret_ops, struct error *error);
+	/* One operation, whose time is *ret_ns. */
+	int (*once)(struct bench_job *job, uint64_t *ret_ns, struct error *error);
+	/* Whether the results are right; NULL: there are none. */
+	int (*check)(struct bench_job *job, struct error *error);
+	void (*finish)(struct bench_job *job); /* of prepare() */
+};
+
+/* What came out for one size and side. */
+struct bench_row {
+	uint64_t size;
+	const struct bench_side *side;
+	struct stats stats;
+	double rate;	  /* operations per second */
+	double client_ns; /* CPU time per operation */
+	double other_ns;  /* of the other end; negative: not known */
+	uint64_t n_ops;
+	uint64_t library_bytes; /* that the library copied for them */
+};
+
+struct bench {
+	const char *name;
+	const char *summary;
+	const char *op;		 /* the operation that is measured */
+	const char *key;	 /* what a size is: "size"; NULL: there is one size */
+	const char *value;	 /* what is computed from a row: "mflops" */
+	const char *value_title; /* "MFlop/s" */
+	uint64_t sizes[16];	 /* default, 0-terminated */
+	bool ratio_per_size;	 /* ratios are named for their size */
+	double seconds;		 /* default time for each size and side */
+	uint64_t turn_ns;	 /* time of one turn */
+	uint64_t turn_samples;	 /* of one process in one turn, at most */
+	unsigned int warm;	 /* operations at the begin of a turn that are not recorded */
+	unsigned int threads;	 /* of the engines, 0: one per CPU */
+	unsigned int poll_us;	 /* how long a client that polls does */
+	const struct bench_side *sides;
+	size_t n_sides;
+	/* What a transport that the user names does beside the one it is compared with; NULL: sides are used as they are. */
+	const struct bench_task *task;
+	double (*value_of)(const struct bench_row *row);
+	/* Adds ratios of its own; NULL: it has none. */
+	void (*ratios)(const struct bench_row *rows, size_t n, struct json_object *ratios);
+};
+
+extern const struct bench bench_rtt, bench_sgemm, bench_copy, bench_session, bench_many;
+extern const struct bench_task bench_noop, bench_raw_eventfd, bench_raw_spin;
+
+/* ---- sgemm.c ---- */
+
+#define BENCH_PLAIN 1 /* a side's argument: its matrices are in ordinary memory whatever the options say */
+
+struct gemm_job;
+
+extern const struct bench_task bench_products;
+
+/* A square product of random matrices in the job's session. Free with gemm_job_fini(). */
+int bench_gemm_init(struct gemm_job *job, struct bench_job *bench, uint64_t size, bool plain, struct error *error);
+/* Whether the last result is right. */
+int bench_gemm_check(const struct gemm_job *job, struct error *error);
+
+/* ---- run.c ---- */
+
+/* Runs all sizes. *ret_result: the JSON object. CLI_OK or the status (told). */
+int bench_run(struct cli *cli, const struct bench *bench, const struct bench_options *options,
+	      struct json_object **ret_result);
+
+/* ---- result.c ---- */
+
+/* A new result; sides and rows are added to it, rows in the order in which bench_result_ratios() is given them. */
+struct json_object *bench_result(const struct bench *bench, const struct bench_options *options);
+/* described: cli_describe()'s object; NULL: there is none. */
+void bench_result_side(struct json_object *result, const struct bench *bench, const struct bench_side *side,
+		       struct json_object *described);
+/* raw: all samples, which it takes; NULL: not asked for. */
+void bench_result_row(struct json_object *result, const struct bench *bench, const struct bench_row *row,
+		      struct json_object *raw);
+/* Fills in the ratios, all rows being there. */
+void bench_result_ratios(struct json_object *result, const struct bench *bench, const struct bench_row *rows, size_t n);
+/* The row of a side and size; NULL: there is none. */
+const struct bench_row *bench_find_row(const struct bench_row *rows, size_t n, const char *side, uint64_t size);
+
+/* ---- report.c, plot.c, where.c ---- */
+
+/* Whether an object has the shape that table and plot rely on. */
+bool bench_result_valid(const struct json_object *result);
+void bench_print(struct json_object *result);
+/* file: *.png or *.svg, made by gnuplot. CLI_OK or the status (told). */
+int bench_plot(struct cli *cli, struct json_object *result, const char *file);
+/* Processor, kernel, kind of guest: where this process runs. */
+struct json_object *bench_where(void);
+
+/* ---- runner.c ---- */
+
+/* A measuring process, seen from the one that has it measure. */
+struct bench_runner;
+
+struct bench_turn {
+	uint64_t n;	     /* samples */
+	const uint64_t *ns;  /* valid until the runner's next command */
+	uint64_t n_ops;	     /* with those that the task's end() finished */
+	uint64_t elapsed_ns; /* from the first of them to the end of the last */
+	uint64_t cpu_ns;     /* of the measuring process */
+	uint64_t other_ns;   /* of the other end */
+	uint64_t library_bytes;
+};
+
+/* Why a command failed: an enum cli_status, what it was at, and the cause. */
+struct bench_failure {
+	int status;
+	const char *action;
+	struct error error;
+};
+
+/* Starts the process; it does nothing yet. To be called before there are threads. */
+int bench_runner_new(const struct bench *bench, const struct bench_side *side, const struct bench_options *options,
+		     struct bench_runner **ret_runner);
+void bench_runner_free(struct bench_runner *runner);
+/* Connects to url, which NULL leaves to the library. *ret_described: cli_describe()'s object, NULL for BENCH_RAW; *ret_other: of BENCH_RAW, else 0. */
+int bench_runner_open(struct bench_runner *runner, const char *url, struct json_object **ret_described,
+		      pid_t *ret_other, struct bench_failure *failure);
+/* Whose CPU time turns are to tell of. */
+void bench_runner_watch(struct bench_runner *runner, pid_t other);
+/* Prepares, runs once, checks. */
+int bench_runner_prepare(struct bench_runner *runner, uint64_t size, struct bench_failure *failure);
+/* A turn of at most max samples: begins, and waits for the end. Several runners may have begun at once. */
+int bench_runner_begin(struct bench_runner *runner, uint64_t max, uint64_t turn_ns);
+int bench_runner_end(struct bench_runner *runner, struct bench_turn *ret_turn, struct bench_failure *failure);
+/* Checks and finishes. */
+int bench_runner_finish(struct bench_runner *runner, struct bench_failure *failure);
+
+/* ---- daemon.c ---- */
+
+/* The private daemons of one run. All zero but fd: there are none. */
+struct bench_daemons {
+	char folder[64];
+	pid_t keeper;
+	int fd; /* of the keeper; -1: none */
+	size_t n;
+	struct bench_daemon {
+		const struct bench_side *side; /* one of those that it is for */
+		pid_t pid;
+		char url[96];
+	} daemons[BENCH_MAX_DAEMONS];
+};
+
+/* Makes the folder and the process that will tidy up. */
+int bench_daemons_init(struct bench_daemons *daemons, struct error *error);
+/* The daemon for a side; starts it if it is the first that asks. */
+int bench_daemons_get(struct bench_daemons *daemons, const struct bench *bench, const struct bench_side *side,
+		      struct bench_daemon **ret_daemon, struct error *error);
+/* A configuration for sides that are BENCH_LOCAL: its URL. */
+int bench_daemons_local(struct bench_daemons *daemons, const struct bench *bench, char *url, size_t len,
+			struct error *error);
+/* Ends them and waits for that. */
+void bench_daemons_fini(struct bench_daemons *daemons);
+/* Its worker; 0: not found. */
+pid_t bench_daemon_worker(const struct bench_daemon *daemon);
+
+/* ---- place.c ---- */
+
+const char *bench_place_name(enum bench_place place);
+/* Binds the calling process. other: to where the other end is, which is where BENCH_LOCAL computes. */
+void bench_place(enum bench_place place, bool other);
+/* CPU time that a process has used; 0: not known. */
+uint64_t bench_cpu_ns(pid_t pid);
+
+#endif

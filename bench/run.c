@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Runs a bench: chooses its sides, has them take turns, and puts together what came out. */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/bench.h"
+
+#define MIN_SAMPLES 5
+#define PAUSE_MS    1 /* between turns, in which those who look for work give up */
+
+struct side {
+	struct bench_side def;
+	char url[256];
+	char label[32];
+	struct bench_runner *runners[BENCH_MAX_PROCESSES];
+	unsigned int n_runners;
+	pid_t other; /* 0: not known */
+	struct json_object *described;
+	uint64_t *samples;
+	/* Of the size that is measured: */
+	size_t n_samples;
+	uint64_t n_ops, elapsed_ns, cpu_ns, other_ns, library_bytes;
+};
+
+struct run {
+	struct cli *cli;
+	const struct bench *bench;
+	const struct bench_options *options;
+	const char *given; /* the transport that the user named; NULL: none */
+	struct bench_daemons daemons;
+	struct side sides[BENCH_MAX_SIDES];
+	size_t n_sides;
+	struct bench_row rows[BENCH_MAX_SIDES * CLI_MAX_SIZES];
+	size_t n_rows;
+	struct json_object *result;
+};
+
+static int tell(struct run *run, const struct error *error)
+{
+	return cli_fail(run->cli, CLI_FAILED, error->code, "%s: %s", run->bench->name, error->text);
+}
+
+static int tell_failure(struct run *run, const struct side *side, uint64_t size, const struct bench_failure *failure)
+{
+	const struct bench *bench = run->bench;
+
+	/* The library's sentence about connecting begins with the transport in use. */
+	if (failure->status == CLI_NO_CONNECTION)
+		return cli_fail(run->cli, CLI_NO_CONNECTION, failure->error.code, "%s", failure->error.text);
+	if (!size)
+		return cli_fail(run->cli, failure->status, failure->error.code, "%s over %s: %s: %s", bench->name,
+				side->def.name, failure->action, failure->error.text);
+	return cli_fail(run->cli, failure->status, failure->error.code, "%s, %s %llu over %s: %s: %s", bench->name,
+			bench->key ? bench->key : "size", (unsigned long long)size, side->def.name, failure->action,
+			failure->error.text);
+}
+
+/* ---- the sides ---- */
+
+/* A transport that the user named, beside another. */
+static void choose_given(struct run *run)
+{
+	const char *against = run->options->against ? run->options->against : "local:";
+	struct bench_side side = { .name = "subject", .task = run->bench->task, .end = BENCH_URL, .url = run->given };
+
+	run->sides[run->n_sides++].def = side;
+	/* By default the baseline is this process itself; beside itself it would say nothing. */
+	if (!strcmp(against, "none") || (!run->options->against && !strncmp(run->given, "local:", 6)))
+		return;
+	side.name = "baseline";
+	side.url = against;
+	run->sides[run->n_sides++].def = side;
+	run->sides[0].def.base = "baseline";
+}
+
+static void choose_sides(struct run *run)
+{
+	const struct bench *bench = run->bench;
+
+	if (run->given && bench->task) {
+		choose_given(run);
+		return;
+	}
+	for (size_t i = 0; i < bench->n_sides; i++) {
+		struct bench_side *def = &run->sides[run->n_sides].def;
+
+		if (run->given && bench->sides[i].extra)
+			continue;
+		*def = bench->sides[i];
+		if (run->given && def->end == BENCH_DAEMON) {
+			def->end = BENCH_URL;
+			def->url = run->given;
+			def->waiting = BENCH_WAIT_DEFAULT;
+			def->place = BENCH_ANY_CPU;
+		}
+		run->n_sides++;
+	}
+}
+
+/* Starts what the side needs; *ret_daemon: its daemon or NULL. */
+static int provide(struct run *run, struct side *side, struct bench_daemon **ret_daemon)
+{
+	struct error error = { 0 };
+	int r = 0;
+
+	*ret_daemon = NULL;
+	if (side->def.end == BENCH_URL)
+		snprintf(side->url, sizeof(side->url), "%s", side->def.url ? side->def.url : "");
+	if (side->def.end == BENCH_DAEMON) {
+		r = bench_daemons_get(&run->daemons, run->bench, &side->def, ret_daemon, &error);
+		if (r == 0)
+			snprintf(side->url, sizeof(side->url), "%s", (*ret_daemon)->url);
+	}
+	if (side->def.end == BENCH_LOCAL)
+		r = bench_daemons_local(&run->daemons, run->bench, side->url, sizeof(side->url), &error);
+	return r < 0 ? tell(run, &error) : CLI_OK;
+}
+
+static int fork_runners(struct run *run, struct side *side)
+{
+	struct error error = { 0 };
+
+	side->samples = calloc(BENCH_MAX_SAMPLES, sizeof(*side->samples));
+	if (!side->samples) {
+		error_set(&error, -ENOMEM, "samples: cannot store: out of memory");
+		return tell(run, &error);
+	}
+	while (side->n_runners < MAX(side->def.processes, 1)) {
+		int r = bench_runner_new(run->bench, &side->def, run->options, &side->runners[side->n_runners]);
+
+		if (r < 0) {
+			error_set(&error, r, "measuring process: cannot start: %s", strerror(-r));
+			return tell(run, &error);
+		}
+		side->n_runners++;
+	}
+	return CLI_OK;
+}
+
+/* What the user named is called by its scheme. */
+static void name_given(struct run *run, struct side *side)
+{
+	const char *transport = json_object_get_string(json_object_object_get(side->described, "transport"));
+
+	snprintf(side->label, sizeof(side->label), "%.*s", transport ? (int)strcspn(transport, ":") : 0,
+		 transport ? transport : "");
+	if (side != run->sides && !strcmp(side->label, run->sides[0].def.name))
+		strcpy(side->label, "baseline");
+	side->def.name = side->label;
+	if (side != run->sides)
+		run->sides[0].def.base = side->def.name;
+}
+
+static int open_side(struct run *run, struct side *side, const struct bench_daemon *daemon)
+{
+	struct bench_failure failure;
+
+	for (unsigned int i = 0; i < side->n_runners; i++) {
+		struct json_object *described = NULL;
+
+		if (bench_runner_open(side->runners[i], side->url, &described, &side->other, &failure) < 0)
+			return tell_failure(run, side, 0, &failure);
+		json_object_put(side->described);
+		side->described = described;
+	}
+	if (daemon)
+		side->other = bench_daemon_worker(daemon);
+	for (unsigned int i = 0; i < side->n_runners; i++)
+		bench_runner_watch(side->runners[i], side->other);
+	if (run->given && run->bench->task)
+		name_given(run, side);
+	return CLI_OK;
+}
+
+static int open_sides(struct run *run)
+{
+	struct bench_daemon *daemons[BENCH_MAX_SIDES];
+	int status = CLI_OK;
+
+	for (size_t i = 0; i < run->n_sides && status == CLI_OK; i++)
+		status = provide(run, &run->sides[i], &daemons[i]);
+	for (size_t i = 0; i < run->n_sides && status == CLI_OK; i++)
+		status = fork_runners(run, &run->sides[i]);
+	for (size_t i = 0; i < run->n_sides && status == CLI_OK; i++)
+		status = open_side(run, &run->sides[i], daemons[i]);
+	return status;
+}
+
+/* ---- turns ---- */
+
+static uint64_t most_samples(const struct bench_options *options)
+{
+	return options->repeat ? options->repeat : BENCH_MAX_SAMPLES;
+}
+
+static bool enough(const struct run *run, const struct side *side)
+{
+	double seconds = run->options->seconds > 0 ? run->options->seconds : run->bench->seconds;
+
+	if (side->n_samples >= most_samples(run->options))
+		return true;
+	return !run->options->repeat && side->n_samples >= MIN_SAMPLES && (double)side->elapsed_ns / 1e9 >= seconds;
+}
+
+static void add_turn(struct run *run, struct side *side, const struct bench_turn *turn)
+{
+	for (uint64_t i = 0; i < turn->n && side->n_samples < most_samples(run->options); i++)
+		side->samples[side->n_samples++] = turn->ns[i];
+	side->n_ops += turn->n_ops;
+	side->cpu_ns += turn->cpu_ns;
+	side->library_bytes += turn->library_bytes;
+}
+
+static int take_turn(struct run *run, struct side *side, uint64_t size)
+{
+	uint64_t left = most_samples(run->options) - side->n_samples;
+	uint64_t each = MIN((left + side->n_runners - 1) / side->n_runners, run->bench->turn_samples);
+	uint64_t start = now_ns();
+	struct bench_turn turn;
+	struct bench_failure failure;
+
+	for (unsigned int i = 0; i < side->n_runners; i++)
+		bench_runner_begin(side->runners[i], each, run->bench->turn_ns);
+	for (unsigned int i = 0; i < side->n_runners; i++) {
+		if (bench_runner_end(side->runners[i], &turn, &failure) < 0)
+			return tell_failure(run, side, size, &failure);
+		add_turn(run, side, &turn);
+	}
+	/* All processes of a side have the same other end, and the same turn. */
+	side->other_ns += turn.other_ns;
+	side->elapsed_ns += side->n_runners > 1 ? now_ns() - start : turn.elapsed_ns;
+	poll(NULL, 0, PAUSE_MS);
+	return CLI_OK;
+}
+
+static bool fits(const struct side *side, uint64_t size)
+{
+	return !side->def.max_size || size <= side->def.max_size;
+}
+
+/* Each in turn until all have enough. */
+static int take_turns(struct run *run, uint64_t size)
+{
+	int status = CLI_OK;
+	bool again = true;
+
+	for (unsigned int round = 1; again && status == CLI_OK; round++) {
+		again = false;
+		progress("%s %s %llu: round %u", run->bench->name, run->bench->key ? run->bench->key : "",
+			 (unsigned long long)size, round);
+		for (size_t i = 0; i < run->n_sides && status == CLI_OK; i++) {
+			if (!fits(&run->sides[i], size) || enough(run, &run->sides[i]))
+				continue;
+			again = true;
+			status = take_turn(run, &run->sides[i], size);
+		}
+	}
+	return status;
+}
+
+/* ---- sizes ---- */
+
+/* Calls step() for all processes of the sides that have this size. */
+static int all_runners(struct run *run, uint64_t size,
+		       int (*step)(struct bench_runner *runner, uint64_t size, struct bench_failure *failure))
+{
+	struct bench_failure failure;
+
+	for (size_t i = 0; i < run->n_sides; i++)
+		for (unsigned int j = 0; fits(&run->sides[i], size) && j < run->sides[i].n_runners; j++)
+			if (step(run->sides[i].runners[j], size, &failure) < 0)
+				return tell_failure(run, &run->sides[i], size, &failure);
+	return CLI_OK;
+}
+
+static int finish(struct bench_runner *runner, uint64_t size, struct bench_failure *failure)
+{
+	return bench_runner_finish(runner, failure);
+}
+
+static struct json_object *raw_samples(const struct side *side)
+{
+	struct json_object *array = json_object_new_array();
+
+	for (size_t i = 0; i < side->n_samples; i++)
+		json_object_array_add(array, json_object_new_uint64(side->samples[i]));
+	return array;
+}
+
+static void add_row(struct run *run, struct side *side, uint64_t size)
+{
+	/* Before they are sorted: the order tells of drift. */
+	struct json_object *raw = run->options->raw ? raw_samples(side) : NULL;
+	struct bench_row *row = &run->rows[run->n_rows++];
+	double n = (double)MAX(side->n_ops, 1);
+
+	*row = (struct bench_row){
+		.size = size,
+		.side = &side->def,
+		.rate = n / (double)MAX(side->elapsed_ns, 1) * 1e9,
+		.client_ns = (double)side->cpu_ns / n,
+		.other_ns = side->other ? (double)side->other_ns / n : -1,
+		.n_ops = side->n_ops,
+		.library_bytes = side->library_bytes,
+	};
+	stats_of(side->samples, side->n_samples, &row->stats);
+	bench_result_row(run->result, run->bench, row, raw);
+}
+
+static void reset(struct side *side)
+{
+	side->n_samples = 0;
+	side->n_ops = side->elapsed_ns = side->cpu_ns = side->other_ns = side->library_bytes = 0;
+}
+
+static int measure_size(struct run *run, uint64_t size)
+{
+	int status;
+
+	for (size_t i = 0; i < run->n_sides; i++)
+		reset(&run->sides[i]);
+	progress("%s %s %llu: first run", run->bench->name, run->bench->key ? run->bench->key : "",
+		 (unsigned long long)size);
+	status = all_runners(run, size, bench_runner_prepare);
+	if (status == CLI_OK)
+		status = take_turns(run, size);
+	if (status == CLI_OK)
+		status = all_runners(run, size, finish);
+	for (size_t i = 0; i < run->n_sides && status == CLI_OK; i++)
+		if (fits(&run->sides[i], size))
+			add_row(run, &run->sides[i], size);
+	return status;
+}
+
+static int measure_all(struct run *run)
+{
+	const uint64_t *sizes = run->options->sizes.n ? run->options->sizes.size : run->bench->sizes;
+	int status = CLI_OK;
+
+	run->result = bench_result(run->bench, run->options);
+	for (size_t i = 0; i < run->n_sides; i++)
+		bench_result_side(run->result, run->bench, &run->sides[i].def, run->sides[i].described);
+	for (size_t i = 0; status == CLI_OK && (run->options->sizes.n ? i < run->options->sizes.n : sizes[i] != 0); i++)
+		status = measure_size(run, sizes[i]);
+	if (status == CLI_OK)
+		bench_result_ratios(run->result, run->bench, run->rows, run->n_rows);
+	return status;
+}
+
+/* ---- all of it ---- */
+
+static void run_fini(struct run *run)
+{
+	for (size_t i = 0; i < run->n_sides; i++) {
+		for (unsigned int j = 0; j < run->sides[i].n_runners; j++)
+			bench_runner_free(run->sides[i].runners[j]);
+		json_object_put(run->sides[i].described);
+		free(run->sides[i].samples);
+	}
+	bench_daemons_fini(&run->daemons);
+	json_object_put(run->result);
+	free(run);
+}
+
+static int check_options(struct run *run)
+{
+	if (run->options->against && !run->given)
+		return cli_fail(run->cli, CLI_USAGE, -EINVAL, "option --against: needs --transport too");
+	if (run->options->sizes.n && !run->bench->key)
+		return cli_fail(run->cli, CLI_USAGE, -EINVAL, "option --sizes: bench %s has none", run->bench->name);
+	return CLI_OK;
+}
+
+int bench_run(struct cli *cli, const struct bench *bench, const struct bench_options *options,
+	      struct json_object **ret_result)
+{
+	struct run *run = calloc(1, sizeof(*run));
+	struct error error = { 0 };
+	int status;
+
+	if (!run)
+		return cli_fail(cli, CLI_FAILED, -ENOMEM, "%s: cannot measure: out of memory", bench->name);
+	*run = (struct run){ .cli = cli, .bench = bench, .options = options, .daemons.fd = -1 };
+	run->given = options->common.transport ? options->common.transport : getenv("VACCEL_TRANSPORT");
+	status = check_options(run);
+	choose_sides(run);
+	if (status == CLI_OK && !run->given && bench_daemons_init(&run->daemons, &error) < 0)
+		status = tell(run, &error);
+	if (status == CLI_OK)
+		status = open_sides(run);
+	if (status == CLI_OK)
+		status = measure_all(run);
+	if (status == CLI_OK)
+		*ret_result = json_object_get(run->result);
+	run_fini(run);
+	progress_end();
+	return status;
+}

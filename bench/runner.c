@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The processes that measure. Each is a child that waits for commands: a byte on a socket says that one is in the memory
+ * that both share, a byte back that its answer is there. Samples stay in that memory until the next command. The child
+ * ends when the socket does, and at once when its parent does.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "bench/bench.h"
+
+#define SHORT_OP_NS  2000000u /* operations that take longer are not repeated for the sake of a warm start */
+#define DESCRIBE_MAX 16384
+#define CHILD_FD     3
+
+enum command { OPEN, PREPARE, TURN, FINISH };
+
+/* What parent and child share. The parent writes the command's members, the child all others. */
+struct area {
+	enum command command;
+	char url[256]; /* OPEN; "": the library's choice */
+	uint64_t size;
+	uint64_t max, turn_ns;
+
+	int status;
+	struct error error;
+	char action[32];
+	char described[DESCRIBE_MAX];
+	pid_t other; /* the parent's to change after OPEN */
+	uint64_t n, n_ops, elapsed_ns, cpu_ns, other_ns, library_bytes;
+	uint64_t samples[BENCH_TURN_SAMPLES];
+};
+
+struct bench_runner {
+	struct area *area;
+	int fd;
+	pid_t pid;
+};
+
+/* ---- in the child ---- */
+
+static int fail(struct area *area, int status, const char *action, const struct error *error)
+{
+	area->status = status;
+	area->error = *error;
+	snprintf(area->action, sizeof(area->action), "%s", action);
+	return -1;
+}
+
+static int fail_lib(struct area *area, int status, int code, const char *action)
+{
+	struct error error = { 0 };
+
+	error_set(&error, code, "%s", vaccel_error());
+	return fail(area, status, action, &error);
+}
+
+static void describe(struct area *area, struct bench_job *job)
+{
+	struct json_object *object = NULL;
+
+	area->described[0] = 0;
+	if (cli_describe(job->context, &object) == 0)
+		snprintf(area->described, sizeof(area->described), "%s", json_object_to_json_string(object));
+	json_object_put(object);
+}
+
+static int open_job(struct area *area, struct bench_job *job)
+{
+	struct vaccel_context_options options = { .size = sizeof(options) };
+	const struct bench_side *side = job->side;
+	struct error error = { 0 };
+	char spin[32];
+	int r;
+
+	bench_place(side->place, side->end == BENCH_LOCAL);
+	if (side->end == BENCH_RAW) {
+		r = side->task->open(job, &error);
+		area->other = job->other;
+		return r < 0 ? fail(area, CLI_FAILED, "cannot start", &error) : 0;
+	}
+	snprintf(spin, sizeof(spin), "%u", side->waiting == BENCH_PARKED ? 0 : job->bench->poll_us);
+	if (side->waiting != BENCH_WAIT_DEFAULT)
+		setenv("VACCEL_SPIN_US", spin, 1);
+	options.transport = *area->url ? area->url : NULL;
+	r = vaccel_context_new(&options, &job->context);
+	if (r < 0)
+		return fail_lib(area, CLI_NO_CONNECTION, r, "");
+	r = vaccel_session_open(job->context, &job->session);
+	if (r < 0)
+		return fail_lib(area, CLI_FAILED, r, "session: cannot open");
+	describe(area, job);
+	return 0;
+}
+
+static int check(struct area *area, struct bench_job *job)
+{
+	const struct bench_task *task = job->side->task;
+	struct error error = { 0 };
+
+	if (task->check && task->check(job, &error) < 0)
+		return fail(area, CLI_FAILED, "does not verify", &error);
+	return 0;
+}
+
+/* Around operations: what the task wants done before and after several of them. */
+static int begin(struct area *area, struct bench_job *job)
+{
+	struct error error = { 0 };
+
+	if (job->side->task->begin && job->side->task->begin(job, &error) < 0)
+		return fail(area, CLI_FAILED, "failed", &error);
+	return 0;
+}
+
+static int end(struct area *area, struct bench_job *job)
+{
+	struct error error = { 0 };
+	uint64_t n = 0;
+
+	if (job->side->task->end && job->side->task->end(job, &n, &error) < 0)
+		return fail(area, CLI_FAILED, "failed", &error);
+	area->n_ops += n;
+	return 0;
+}
+
+static int once(struct area *area, struct bench_job *job, uint64_t *ret_ns)
+{
+	struct error error = { 0 };
+
+	if (job->side->task->once(job, ret_ns, &error) < 0)
+		return fail(area, CLI_FAILED, "failed", &error);
+	area->n_ops++;
+	return 0;
+}
+
+static void finish_job(struct bench_job *job)
+{
+	if (job->side->task->finish)
+		job->side->task->finish(job);
+}
+
+static int prepare_job(struct area *area, struct bench_job *job)
+{
+	const struct bench_task *task = job->side->task;
+	struct error error = { 0 };
+	uint64_t ns;
+	int r;
+
+	if (task->prepare && task->prepare(job, area->size, &error) < 0)
+		return fail(area, CLI_FAILED, "cannot prepare", &error);
+	r = begin(area, job);
+	if (r == 0)
+		r = once(area, job, &ns);
+	if (r == 0)
+		r = end(area, job);
+	if (r == 0)
+		r = check(area, job);
+	if (r < 0)
+		finish_job(job);
+	return r;
+}
+
+/* Brings back to the caches what the others' turns took. */
+static int warm_up(struct area *area, struct bench_job *job)
+{
+	uint64_t ns = 0;
+
+	for (unsigned int i = 0; i < job->bench->warm && ns < SHORT_OP_NS; i++)
+		if (once(area, job, &ns) < 0)
+			return -1;
+	return 0;
+}
+
+static int take_samples(struct area *area, struct bench_job *job)
+{
+	uint64_t until = now_ns() + area->turn_ns;
+
+	do {
+		if (once(area, job, &area->samples[area->n]) < 0)
+			return -1;
+		area->n++;
+	} while (area->n < area->max && now_ns() < until);
+	return 0;
+}
+
+static uint64_t library_bytes(struct bench_job *job)
+{
+	return 0;
+}
+
+static int turn(struct area *area, struct bench_job *job)
+{
+	uint64_t bytes, cpu, other, start;
+	int r = begin(area, job);
+
+	if (r == 0)
+		r = warm_up(area, job);
+	area->n = area->n_ops = 0;
+	bytes = library_bytes(job);
+	other = bench_cpu_ns(area->other);
+	cpu = bench_cpu_ns(getpid());
+	start = now_ns();
+	if (r == 0)
+		r = take_samples(area, job);
+	if (r == 0)
+		r = end(area, job);
+	area->elapsed_ns = now_ns() - start;
+	area->cpu_ns = bench_cpu_ns(getpid()) - cpu;
+	area->other_ns = bench_cpu_ns(area->other) - other;
+	area->library_bytes = library_bytes(job) - bytes;
+	return r;
+}
+
+static int obey(struct area *area, struct bench_job *job)
+{
+	int r;
+
+	switch (area->command) {
+	case OPEN:
+		return open_job(area, job);
+	case PREPARE:
+		return prepare_job(area, job);
+	case TURN:
+		return turn(area, job);
+	case FINISH:
+		r = check(area, job);
+		finish_job(job);
+		return r;
+	}
+	return -1;
+}
+
+static void child(struct area *area, int fd, struct bench_job *job, pid_t parent)
+{
+	char byte;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent || dup2(fd, CHILD_FD) < 0)
+		_exit(EXIT_FAILURE);
+	/* The parent's sockets to others, above all: they are to end when the parent closes them. */
+	close_range(CHILD_FD + 1, ~0u, 0);
+	fd = CHILD_FD;
+	/* The terminal's are for the parent. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	while (read(fd, &byte, 1) == 1) {
+		area->status = CLI_OK;
+		if (obey(area, job) < 0 && area->status == CLI_OK)
+			area->status = CLI_FAILED;
+		if (write(fd, &byte, 1) != 1)
+			break;
+	}
+	vaccel_session_close(job->session);
+	vaccel_context_free(job->context);
+	_exit(EXIT_SUCCESS);
+}
+
+/* ---- in the parent ---- */
+
+int bench_runner_new(const struct bench *bench, const struct bench_side *side, const struct bench_options *options,
+		     struct bench_runner **ret_runner)
+{
+	struct bench_job job = { .bench = bench, .side = side, .options = options };
+	struct bench_runner *runner = calloc(1, sizeof(*runner));
+	pid_t parent = getpid();
+	int pair[2];
+
+	if (!runner)
+		return -ENOMEM;
+	runner->fd = -1;
+	runner->area = mmap(NULL, sizeof(*runner->area), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (runner->area == MAP_FAILED || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+		bench_runner_free(runner);
+		return -ENOMEM;
+	}
+	runner->pid = fork();
+	if (runner->pid == 0)
+		child(runner->area, pair[1], &job, parent);
+	close(pair[1]);
+	runner->fd = pair[0];
+	if (runner->pid < 0) {
+		bench_runner_free(runner);
+		return -EAGAIN;
+	}
+	*ret_runner = runner;
+	return 0;
+}
+
+void bench_runner_free(struct bench_runner *runner)
+{
+	if (!runner)
+		return;
+	close_fd(&runner->fd);
+	while (runner->pid > 0 && waitpid(runner->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	if (runner->area != MAP_FAILED)
+		munmap(runner->area, sizeof(*runner->area));
+	free(runner);
+}
+
+static int send_command(struct bench_runner *runner, enum command command)
+{
+	char byte = 0;
+
+	runner->area->command = command;
+	return send(runner->fd, &byte, 1, MSG_NOSIGNAL) == 1 ? 0 : -EPIPE;
+}
+
+static int wait_answer(struct bench_runner *runner, struct bench_failure *failure)
+{
+	struct area *area = runner->area;
+	char byte;
+	ssize_t n;
+
+	do {
+		n = read(runner->fd, &byte, 1);
+	} while (n < 0 && errno == EINTR);
+	if (n == 1 && area->status == CLI_OK)
+		return 0;
+	*failure = (struct bench_failure){ .status = CLI_FAILED, .action = "failed" };
+	if (n != 1)
+		return error_set(&failure->error, -ECHILD, "the measuring process has ended");
+	failure->status = area->status;
+	failure->action = area->action;
+	failure->error = area->error;
+	return failure->error.code < 0 ? failure->error.code : -EIO;
+}
+
+static int do_command(struct bench_runner *runner, enum command command, struct bench_failure *failure)
+{
+	send_command(runner, command);
+	return wait_answer(runner, failure);
+}
+
+int bench_runner_open(struct bench_runner *runner, const char *url, struct json_object **ret_described,
+		      pid_t *ret_other, struct bench_failure *failure)
+{
+	int r;
+
+	snprintf(runner->area->url, sizeof(runner->area->url), "%s", url ? url : "");
+	r = do_command(runner, OPEN, failure);
+	if (r < 0)
+		return r;
+	*ret_described = json_tokener_parse(runner->area->described);
+	*ret_other = runner->area->other;
+	return 0;
+}
+
+void bench_runner_watch(struct bench_runner *runner, pid_t other)
+{
+	runner->area->other = other;
+}
+
+int bench_runner_prepare(struct bench_runner *runner, uint64_t size, struct bench_failure *failure)
+{
+	runner->area->size = size;
+	return do_command(runner, PREPARE, failure);
+}
+
+int bench_runner_begin(struct bench_runner *runner, uint64_t max, uint64_t turn_ns)
+{
+	runner->area->max = MIN(max, BENCH_TURN_SAMPLES);
+	runner->area->turn_ns = turn_ns;
+	return send_command(runner, TURN);
+}
+
+int bench_runner_end(struct bench_runner *runner, struct bench_turn *ret_turn, struct bench_failure *failure)
+{
+	const struct area *area = runner->area;
+	int r = wait_answer(runner, failure);
+
+	if (r < 0)
+		return r;
+	*ret_turn = (struct bench_turn){
+		.n = area->n,
+		.ns = area->samples,
+		.n_ops = area->n_ops,
+		.elapsed_ns = area->elapsed_ns,
+		.cpu_ns = area->cpu_ns,
+		.other_ns = area->other_ns,
+		.library_bytes = area->library_bytes,
+	};
+	return 0;
+}
+
+int bench_runner_finish(struct bench_runner *runner, struct bench_failure *failure)
+{
+	return do_command(runner, FINISH, failure);
+}
