@@ -58,8 +58,10 @@ static int buffer_register(struct request *request, uint64_t *ret_value, struct 
 		extents[i] = (struct state_extent){ .addr = extent.addr, .len = extent.len };
 	}
 	r = wconn_map_buffer(conn, extents, arg->n_extents, &mapping, error);
-	if (r < 0)
-		return error_prefix(error, "buffer");
+	if (r < 0) {
+		error_prefix(error, "buffer");
+		return r;
+	}
 	r = engine_buffer_add(worker->engine, conn->id, request->wire.session, tag_of(request), &mapping, extents,
 			      arg->n_extents, ret_value, error);
 	if (r < 0)

@@ -19,7 +19,7 @@ int error_set(struct error *error, int code, const char *format, ...)
 	return code;
 }
 
-int error_prefix(struct error *error, const char *format, ...)
+void error_prefix(struct error *error, const char *format, ...)
 {
 	char text[ERROR_TEXT];
 	size_t used, left;
@@ -27,20 +27,19 @@ int error_prefix(struct error *error, const char *format, ...)
 	int n;
 
 	if (!error)
-		return 0;
+		return;
 	memcpy(text, error->text, sizeof(text));
 	va_start(ap, format);
 	n = vsnprintf(error->text, sizeof(error->text), format, ap);
 	va_end(ap);
 	used = n < 0 ? 0 : (size_t)n;
 	if (used + 2 >= sizeof(error->text))
-		return error->code;
+		return;
 	memcpy(error->text + used, ": ", 2);
 	used += 2;
 	left = strnlen(text, sizeof(error->text) - used - 1);
 	memcpy(error->text + used, text, left);
 	error->text[used + left] = '\0';
-	return error->code;
 }
 
 const char *error_name(int code)

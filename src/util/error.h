@@ -16,8 +16,8 @@ struct error {
 /* Writes code (negative errno) and text; returns code, so that `return error_set(...)` reads well. */
 __attribute__((format(printf, 3, 4))) int error_set(struct error *error, int code, const char *format, ...);
 
-/* Puts "PREFIX: " before the text that is there; returns the code that is there. */
-__attribute__((format(printf, 2, 3))) int error_prefix(struct error *error, const char *format, ...);
+/* Puts "PREFIX: " before the text that is there. Returns nothing: without an error there is no code to return. */
+__attribute__((format(printf, 2, 3))) void error_prefix(struct error *error, const char *format, ...);
 
 /* "ENOENT" for 2 or -2; the number as text for unknown ones (static storage per thread). */
 const char *error_name(int code);

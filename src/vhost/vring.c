@@ -266,8 +266,10 @@ int vq_pop(struct vq *v, struct vq_chain *ret_chain, struct error *error)
 	if (head_is_busy(v, head))
 		return error_set(error, -EINVAL, "descriptor %u was made available while it is in use", head);
 	r = walk_chain(v, head, ret_chain, error);
-	if (r < 0)
-		return error_prefix(error, "descriptor chain %u", head);
+	if (r < 0) {
+		error_prefix(error, "descriptor chain %u", head);
+		return r;
+	}
 	v->busy[head] = 1;
 	__atomic_fetch_add(&v->n_busy, 1, __ATOMIC_RELAXED);
 	v->last_avail++;
@@ -290,7 +292,9 @@ int vq_refetch(struct vq *v, const struct inflight_entry *entry, struct vq_chain
 
 	ret_chain->head = entry->head;
 	ret_chain->counter = entry->counter;
-	return r < 0 ? error_prefix(error, "descriptor chain %u", entry->head) : 0;
+	if (r < 0)
+		error_prefix(error, "descriptor chain %u", entry->head);
+	return r;
 }
 
 void vq_push(struct vq *v, uint16_t head, uint32_t len)

@@ -245,6 +245,8 @@ static void broken_chain(void **state)
 		f->avail->idx = 1;
 		f->avail->ring[0] = 0;
 		expect_broken(f, rows[i].code);
+		/* Also for who does not want to know why. */
+		assert_int_equal(vq_pop(&f->vq, &f->chain, NULL), rows[i].code);
 	}
 }
 
@@ -421,6 +423,7 @@ static void taken_over(void **state)
 	assert_int_equal(f->chain.readable_len, 16);
 	f->desc[2].addr = END;
 	assert_int_equal(vq_refetch(&f->vq, &f->entries[1], &f->chain, &f->error), -EFAULT);
+	assert_int_equal(vq_refetch(&f->vq, &f->entries[1], &f->chain, NULL), -EFAULT);
 	vq_push(&f->vq, 4, 0);
 	vq_push(&f->vq, 2, 0);
 	assert_int_equal(f->used->idx, 3);
