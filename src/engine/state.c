@@ -51,6 +51,7 @@ struct state {
 	struct state_extent *extents;
 	uint8_t *extent_used;
 	uint32_t max_sessions, max_buffers, max_extents;
+	uint32_t max_owner;
 	uint32_t next_session, next_buffer; /* where to look first */
 	uint32_t n_sessions, n_buffers;
 	uint64_t registered_bytes, max_registered_bytes;
@@ -126,8 +127,8 @@ static unsigned int adopt_rows(struct state *state)
 	for (uint32_t i = 0; i < state->max_sessions; i++) {
 		if (!state->sessions[i].owner)
 			continue;
-		/* No id of generation 0 is valid: such a session could not even be closed. */
-		if (state->sessions[i].generation) {
+		/* No id of generation 0 is valid, and no connection has a higher number: nobody could ever close it. */
+		if (state->sessions[i].generation && state->sessions[i].owner <= state->max_owner) {
 			state->n_sessions++;
 			continue;
 		}
@@ -190,6 +191,7 @@ int state_attach(void *memory, size_t size, const struct config_limits *limits, 
 	state->max_sessions = limits->sessions;
 	state->max_buffers = limits->buffers;
 	state->max_registered_bytes = limits->registered_bytes;
+	state->max_owner = limits->connections;
 	state->layout = memory ? memory : state->private_memory;
 	state->sessions = (struct session_row *)(state->layout + 1);
 	state->buffers = (struct buffer_row *)(state->sessions + state->max_sessions);

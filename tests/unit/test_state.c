@@ -11,7 +11,7 @@
 
 /* Small, so that tests reach the ends. The pool has 4 * 64 extents. */
 static const struct config_limits limits = {
-	.sessions = 3, .buffers = 4, .max_extents = 16, .registered_bytes = 1 << 20
+	.sessions = 3, .buffers = 4, .connections = 64, .max_extents = 16, .registered_bytes = 1 << 20
 };
 
 #define POOL 256
@@ -457,6 +457,26 @@ static void rows_spoilt_at_random(void **unused)
 	}
 }
 
+/* A worker that was taken over cannot fill the table with sessions that no connection will ever close. */
+static void owners_that_cannot_be(void **unused)
+{
+	size_t size = state_size(&limits);
+	_cleanup_free_ void *memory = calloc(1, size);
+	struct state *state;
+	unsigned int dropped = 0;
+	uint64_t id = 0;
+
+	assert_int_equal(state_attach(memory, size, &limits, &state, &dropped, NULL), 0);
+	for (uint32_t i = 0; i < limits.sessions; i++)
+		assert_int_equal(state_session_open(state, limits.connections + i, 0, &id, NULL), 0);
+	state_detach(state);
+	assert_int_equal(state_attach(memory, size, &limits, &state, &dropped, NULL), 0);
+	assert_int_equal(dropped, limits.sessions - 1);
+	assert_int_equal(state_n_sessions(state), 1);
+	assert_int_equal(state_session_open(state, 1, 0, &id, NULL), 0);
+	state_detach(state);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -475,6 +495,7 @@ int main(void)
 		cmocka_unit_test(every_word_spoilt),
 		cmocka_unit_test(rows_spoilt_at_random),
 		cmocka_unit_test(registered_bytes_have_a_limit),
+		cmocka_unit_test(owners_that_cannot_be),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
