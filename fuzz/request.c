@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests from their message to their answer: the daemon's request.c, control.c, wconn.c and recover.c with the engine,
+ * over guest memory between fences, with a plugin that touches every byte it is given. Each request is answered once, with
+ * an answer that the other side can read, and a failure says why.
+ *
+ * What the worker's rings do is done here, one request at a time.
+ */
+#include "request.h"
+#include "fuzz.h"
+#include "ground.h"
+
+#include <errno.h>
+
+#include "daemon/setup.h"
+#include "daemon/worker.h"
+#include "util/util.h"
+
+#define TOUCH_SETTING "plugin touch.path=" TOUCH_PLUGIN
+#define MAX_IDS	      16
+#define MAX_EXTENTS   64
+#define MAX_RAW	      2048
+
+static struct config *config;
+static struct worker worker;
+static struct wconn conn;
+static struct wring ring;
+static struct request request;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t answered = PTHREAD_COND_INITIALIZER;
+static unsigned int n_answers; /* lock */
+static uint32_t written;       /* lock */
+
+/* ---- in the place of ring.c and worker.c ---- */
+
+void ring_complete(struct wring *r, struct request *done, uint32_t len)
+{
+	CHECK(r == &ring && done == &request);
+	pthread_mutex_lock(&lock);
+	n_answers++;
+	written = len;
+	pthread_cond_signal(&answered);
+	pthread_mutex_unlock(&lock);
+}
+
+struct request *ring_request(struct wring *r, uint16_t head)
+{
+	return &request;
+}
+
+void ring_tell(struct wring *r)
+{
+}
+
+void ring_wait_awaited(struct wring *r)
+{
+}
+
+void ring_stop(struct wring *r, uint32_t seq)
+{
+}
+
+void ring_free(struct wring *r)
+{
+}
+
+void worker_ack(struct worker *w, uint32_t id, uint32_t seq, int result, uint64_t value, const char *text)
+{
+}
+
+/* ---- the worker ---- */
+
+static void set(const char *assignment)
+{
+	struct error error = { 0 };
+
+	if (config_set(config, assignment, &error) < 0) {
+		fprintf(stderr, "%s\n", error.text);
+		abort();
+	}
+}
+
+/* What does not change from one input to the next. */
+static void start(void)
+{
+	static const char *const settings[] = { "order.default=touch",	   TOUCH_SETTING,
+						"engine.threads=1",	   "limits.sessions=4",
+						"limits.buffers=4",	   "limits.extents=64",
+						"limits.buffer_bytes=16K", "limits.request_bytes=64K" };
+	struct error error = { 0 };
+
+	CHECK(config_load("", &config, &error) == 0);
+	for (size_t i = 0; i < ARRAY_SIZE(settings); i++)
+		set(settings[i]);
+	CHECK(state_attach(NULL, 0, &config->limits, &worker.state, NULL, &error) == 0);
+	CHECK(engine_new(config, worker.state, &worker.engine, &error) == 0 && engine_n_failures(worker.engine) == 0);
+	worker.config = config;
+	setup_wire_limits(config, &worker.limits);
+	worker.limits.counts = worker.limit_counts = state_limits(worker.state);
+	worker.stats = (struct stats){ calloc(1, stats_size(1, 1)), 1, 1, true };
+	worker.max_message = MAX_RAW;
+	worker.max_bounce = 64 * 1024;
+	pthread_mutex_init(&worker.lock, NULL);
+	pthread_mutex_init(&worker.replay_lock, NULL);
+	conn = (struct wconn){ .worker = &worker, .id = 1, .committed = true, .going = true };
+	pthread_rwlock_init(&conn.memory_lock, NULL);
+	pthread_mutex_init(&conn.helper_lock, NULL);
+	pthread_cond_init(&conn.helper_work, NULL);
+	ring = (struct wring){ .conn = &conn, .ledger = calloc(1, sizeof(struct ledger)) };
+	ring.setup.features = ~UINT64_C(0);
+	CHECK(ring.ledger && worker.stats.head);
+	pthread_mutex_init(&ring.lock, NULL);
+	pthread_cond_init(&ring.idle, NULL);
+	trace_ring(&ring);
+	ring.popped_ns = 1;
+}
+
+/* ---- messages ---- */
+
+struct ids {
+	uint64_t sessions[MAX_IDS], buffers[MAX_IDS];
+	uint32_t n_sessions, n_buffers;
+};
+
+static uint64_t pick(const uint64_t *ids, uint32_t n, uint8_t which)
+{
+	which %= n + 2;
+	return which == 0 ? 0 : which == 1 ? 0x700000001 : ids[which - 2];
+}
+
+static void build_arg(struct input *in, struct wire_request *wire, struct wire_extent *extents, const struct ids *ids)
+{
+	struct wire_arg *arg = &wire->args[wire->n_args++];
+	struct fuzz_arg plan;
+	uint64_t sum = 0;
+
+	input_bytes(in, &plan, sizeof(plan));
+	*arg = (struct wire_arg){ .kind = plan.kind, .dir = plan.dir, .offset = plan.offset, .len = plan.len };
+	if (plan.kind == VIRTIO_ACCEL_ARG_BUFFER) {
+		arg->buffer = pick(ids->buffers, ids->n_buffers, plan.buffer);
+		return;
+	}
+	for (uint32_t i = 0; i < plan.n_extents && wire->n_extents < MAX_EXTENTS; i++) {
+		struct fuzz_extent extent;
+
+		input_bytes(in, &extent, sizeof(extent));
+		extents[wire->n_extents++] = (struct wire_extent){ extent.addr, extent.len };
+		arg->n_extents++;
+		sum += extent.len;
+	}
+	if (!plan.len)
+		arg->len = sum;
+}
+
+/* Returns the message's length. */
+static size_t build(struct input *in, const struct fuzz_request *plan, const struct ids *ids, uint8_t *message)
+{
+	struct wire_extent extents[MAX_EXTENTS];
+	uint8_t params[OP_MAX_PARAMS];
+	struct wire_request wire = {
+		.type = plan->type,
+		.id = 77,
+		.session = pick(ids->sessions, ids->n_sessions, plan->session),
+		.object = pick(ids->buffers, ids->n_buffers, plan->object),
+		.op = plan->op,
+		.deadline_ms = plan->deadline_ms,
+		.params_len = plan->params_len % (OP_MAX_PARAMS / 2),
+		.params = params,
+		.extents = extents,
+	};
+
+	if (plan->flags & FUZZ_REQUEST_RAW) {
+		size_t len = plan->raw_len % (MAX_RAW + 64);
+
+		input_bytes(in, message, len);
+		return len;
+	}
+	for (uint32_t i = 0; i < plan->n_args % (OP_MAX_ARGS + 1u); i++)
+		build_arg(in, &wire, extents, ids);
+	input_bytes(in, params, wire.params_len);
+	wire_encode(&wire, message);
+	return wire_encoded_len(&wire);
+}
+
+/* ---- one request ---- */
+
+/* Type and session as the message says, for who reads the answer. */
+static void learn(const struct virtio_accel_req *header, const struct wire_response *response, struct ids *ids)
+{
+	if (response->status)
+		return;
+	if (header->type == VIRTIO_ACCEL_T_SESSION_OPEN && ids->n_sessions < MAX_IDS)
+		ids->sessions[ids->n_sessions++] = response->value;
+	if (header->type == VIRTIO_ACCEL_T_BUFFER_REGISTER && ids->n_buffers < MAX_IDS)
+		ids->buffers[ids->n_buffers++] = response->value;
+}
+
+static void check_answer(const uint8_t *answer, size_t room, const uint8_t *message, size_t len, struct ids *ids)
+{
+	struct virtio_accel_req header = { 0 };
+	struct wire_response response;
+
+	CHECK(n_answers == 1 && request.n_bounces == 0);
+	if (written == 0)
+		return;
+	CHECK(written <= room && wire_decode_response(answer, written, &response) == 0);
+	if (len >= sizeof(header)) {
+		memcpy(&header, message, sizeof(header));
+		CHECK(response.id == header.id);
+	}
+	if (response.status)
+		CHECK(response.value == 0 && (response.detail_len || room < sizeof(struct virtio_accel_resp) + 1));
+	learn(&header, &response, ids);
+}
+
+static void serve(const struct vq_chain *chain, const struct fuzz_request *plan)
+{
+	struct error error = { 0 };
+	int r = request_begin(&ring, chain, &request);
+
+	if (r < 0) {
+		ring_complete(&ring, &request, 0);
+		return;
+	}
+	request.counter++;
+	request.recovered = plan->flags & FUZZ_REQUEST_RECOVERED;
+	r = request_decode(&request, chain, &error);
+	request.begun = plan->flags & FUZZ_REQUEST_BEGUN;
+	if (r < 0)
+		request_answer(&request, r, 0, &error);
+	else
+		request_run(&request);
+	pthread_mutex_lock(&lock);
+	while (n_answers == 0)
+		pthread_cond_wait(&answered, &lock);
+	pthread_mutex_unlock(&lock);
+}
+
+static void next(struct input *in, struct ids *ids)
+{
+	uint8_t whole[sizeof(struct virtio_accel_req) + OP_MAX_ARGS * sizeof(struct virtio_accel_arg) +
+		      MAX_EXTENTS * sizeof(struct virtio_accel_extent) + OP_MAX_PARAMS + MAX_RAW];
+	struct fuzz_request plan;
+	size_t len, split, room;
+	uint8_t *message, *answer;
+	struct iovec readable[2], writable[2];
+	struct vq_chain chain;
+
+	input_bytes(in, &plan, sizeof(plan));
+	len = build(in, &plan, ids, whole);
+	room = plan.room * 8u;
+	split = len ? plan.room % len : 0;
+	/* As long as they are, for the sanitizer. */
+	message = malloc(len + 1);
+	answer = malloc(room + 1);
+	CHECK(message && answer);
+	memcpy(message, whole, len);
+	readable[0] = (struct iovec){ message, split };
+	readable[1] = (struct iovec){ message + split, len - split };
+	writable[0] = (struct iovec){ answer, room / 3 };
+	writable[1] = (struct iovec){ answer + room / 3, room - room / 3 };
+	chain = (struct vq_chain){ .readable = readable,
+				   .n_readable = 2,
+				   .readable_len = len,
+				   .writable = writable,
+				   .n_writable = 2,
+				   .writable_len = room };
+	n_answers = 0;
+	serve(&chain, &plan);
+	check_answer(answer, room, message, len, ids);
+	free(message);
+	free(answer);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = { data, size };
+	struct ids ids = { .n_sessions = 0 };
+
+	if (!config)
+		start();
+	conn.memory = *ground(&in, 0);
+	for (int i = 0; in.left && i < 32; i++)
+		next(&in, &ids);
+	engine_owner_gone(worker.engine, conn.id);
+	CHECK(atomic_load(&worker.alias_budget) == 0 && atomic_load(&worker.bounced) == 0);
+	return 0;
+}

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fuzz-seeds FOLDER: writes what the fuzzers start from, FOLDER/TARGET/NAME. Requests come from the op table, so that an op
+ * is fuzzed from the day it has a row; the rest is what a good peer would send.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <linux/virtio_ring.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+
+#include "fuzz.h"
+#include "ground.h"
+#include "message.h"
+#include "op/request.h"
+#include "op/wire.h"
+#include "request.h"
+#include "ring.h"
+#include "util/util.h"
+#include "vhost/inflight.h"
+#include "vhost/proto.h"
+
+static const char *folder;
+
+/* ---- bytes ---- */
+
+struct out {
+	uint8_t bytes[16384];
+	size_t len;
+};
+
+static void put(struct out *out, const void *data, size_t len)
+{
+	CHECK(len <= sizeof(out->bytes) - out->len);
+	memcpy(out->bytes + out->len, data, len);
+	out->len += len;
+}
+
+__attribute__((format(printf, 3, 4))) static void save(const struct out *out, const char *target, const char *format,
+						       ...)
+{
+	char name[64], path[4096];
+	va_list ap;
+	FILE *file;
+
+	va_start(ap, format);
+	vsnprintf(name, sizeof(name), format, ap);
+	va_end(ap);
+	snprintf(path, sizeof(path), "%s/%s", folder, target);
+	if (mkdir(path, 0777) < 0)
+		CHECK(errno == EEXIST);
+	snprintf(path, sizeof(path), "%s/%s/%s", folder, target, name);
+	file = fopen(path, "we");
+	CHECK(file && fwrite(out->bytes, 1, out->len, file) == out->len && fclose(file) == 0);
+}
+
+static void save_text(const char *target, const char *name, const char *text)
+{
+	struct out out = { .len = 0 };
+
+	put(&out, text, strlen(text));
+	save(&out, target, "%s", name);
+}
+
+/* ---- requests ---- */
+
+static void put_request(struct out *out, struct fuzz_request request)
+{
+	request.room = 30;
+	put(out, &request, sizeof(request));
+}
+
+static void put_extents(struct out *out, uint8_t dir, uint32_t addr, uint32_t len, uint32_t n)
+{
+	const struct fuzz_arg arg = { .kind = VIRTIO_ACCEL_ARG_EXTENTS, .dir = dir, .n_extents = (uint8_t)n };
+
+	put(out, &arg, sizeof(arg));
+	for (uint32_t i = 0; i < n; i++) {
+		/* The pieces of one argument lie apart, so that it has to be gathered. */
+		const struct fuzz_extent extent = { addr + i * 2 * len, len };
+
+		put(out, &extent, sizeof(extent));
+	}
+}
+
+static void put_buffer(struct out *out, uint8_t dir, uint32_t offset, uint64_t len)
+{
+	const struct fuzz_arg arg = {
+		.kind = VIRTIO_ACCEL_ARG_BUFFER, .dir = dir, .buffer = 2, .offset = offset, .len = len
+	};
+
+	put(out, &arg, sizeof(arg));
+}
+
+static uint8_t some_dir(uint32_t dirs)
+{
+	return dirs & 1u << VIRTIO_ACCEL_DIR_INOUT ? VIRTIO_ACCEL_DIR_INOUT
+	       : dirs & 1u << VIRTIO_ACCEL_DIR_IN  ? VIRTIO_ACCEL_DIR_IN
+						   : VIRTIO_ACCEL_DIR_OUT;
+}
+
+/* Small values for every parameter: dimensions of 4, and for enumerations whatever the op's check lets through. */
+static void guess_params(const struct op_desc *op, struct op_request *request)
+{
+	for (size_t i = 0; i < op->n_params; i++) {
+		uint8_t *at = request->params + op->params[i].offset;
+
+		if (op->params[i].type == OP_PARAM_U64)
+			memcpy(at, &(uint64_t){ 4 }, 8);
+		else if (op->params[i].type == OP_PARAM_F64)
+			memcpy(at, &(double){ 1 }, 8);
+	}
+	for (size_t i = 0; i < op->n_params; i++) {
+		uint32_t *at = (uint32_t *)(request->params + op->params[i].offset);
+
+		if (op->params[i].type != OP_PARAM_U32)
+			continue;
+		for (uint32_t value = 0; value < 256 && op->check && op->check(op, request, NULL) < 0; value++)
+			*at = value;
+	}
+}
+
+/* The enumerations depend on one another: the right value of one shows only when those before it are right. */
+static void set_enums(const struct op_desc *op, struct op_request *request)
+{
+	struct error error = { 0 };
+
+	for (size_t i = 0; i < op->n_params; i++) {
+		uint32_t *at = (uint32_t *)(request->params + op->params[i].offset);
+
+		if (op->params[i].type != OP_PARAM_U32)
+			continue;
+		for (*at = 0; *at < 256; ++*at) {
+			op->check(op, request, &error);
+			/* Its name and value are in the sentence as long as it is wrong. */
+			if (!strstr(error.text, op->params[i].name))
+				break;
+			error.text[0] = '\0';
+		}
+		if (*at == 256)
+			*at = 0;
+	}
+}
+
+static void put_op(struct out *out, const struct op_desc *op, const struct op_request *request, bool registered,
+		   uint32_t n_extents)
+{
+	uint8_t params[OP_MAX_PARAMS];
+
+	put_request(out, (struct fuzz_request){ .type = VIRTIO_ACCEL_T_OP,
+						.session = 2,
+						.op = op->id,
+						.params_len = (uint16_t)op->params_len,
+						.n_args = (uint8_t)op->n_args });
+	for (size_t i = 0; i < op->n_args; i++) {
+		if (registered)
+			put_buffer(out, some_dir(op->args[i].dirs), (uint32_t)i * 512, 512);
+		else
+			put_extents(out, some_dir(op->args[i].dirs), (uint32_t)(GROUND_A + i * 1024), 512 / n_extents,
+				    n_extents);
+	}
+	op_params_encode(op, params, request->params);
+	put(out, params, op->params_len);
+}
+
+static void op_seed(const struct op_desc *op, bool registered, uint32_t n_extents)
+{
+	struct out out = { .len = 0 };
+	struct op_request request = { .op = op->id, .n_args = (uint32_t)op->n_args };
+
+	for (size_t i = 0; i < op->n_args; i++)
+		request.args[i] = (struct op_arg){ .data = &out, .len = 512, .dir = some_dir(op->args[i].dirs) };
+	guess_params(op, &request);
+	if (op->check)
+		set_enums(op, &request);
+	put_request(&out, (struct fuzz_request){ .type = VIRTIO_ACCEL_T_SESSION_OPEN });
+	put_request(&out, (struct fuzz_request){ .type = VIRTIO_ACCEL_T_BUFFER_REGISTER, .session = 2, .n_args = 1 });
+	put_extents(&out, VIRTIO_ACCEL_DIR_INOUT, GROUND_A, 4096, registered ? 1 : 2);
+	put_op(&out, op, &request, registered, n_extents);
+	put_request(&out, (struct fuzz_request){ .type = VIRTIO_ACCEL_T_BUFFER_UNREGISTER, .session = 2, .object = 2 });
+	put_request(&out, (struct fuzz_request){ .type = VIRTIO_ACCEL_T_SESSION_CLOSE, .session = 2 });
+	/* Once more when all of it is gone. */
+	put_op(&out, op, &request, registered, n_extents);
+	save(&out, "request", "%s-%s%u", op->name, registered ? "buffer" : "extents", n_extents);
+}
+
+/* One of each type as it travels, for the decoder alone. */
+static void raw_seeds(void)
+{
+	for (uint32_t type = 1; type <= VIRTIO_ACCEL_T_QUERY; type++) {
+		const struct wire_extent extent = { GROUND_B, 4096 };
+		struct wire_request wire = { .type = type, .id = 5, .extents = &extent };
+		uint8_t message[256];
+		struct out out = { .len = 0 };
+
+		if (type == VIRTIO_ACCEL_T_BUFFER_REGISTER || type == VIRTIO_ACCEL_T_QUERY) {
+			wire.n_args = wire.n_extents = 1;
+			wire.args[0] =
+				(struct wire_arg){ VIRTIO_ACCEL_ARG_EXTENTS, VIRTIO_ACCEL_DIR_OUT, 0, 1, 0, 0, 4096 };
+		}
+		wire_encode(&wire, message);
+		put_request(&out, (struct fuzz_request){ .flags = FUZZ_REQUEST_RAW,
+							 .raw_len = (uint16_t)wire_encoded_len(&wire) });
+		put(&out, message, wire_encoded_len(&wire));
+		save(&out, "request", "raw-%u", type);
+	}
+}
+
+static void requests(void)
+{
+	for (size_t i = 0; op_at(i); i++) {
+		op_seed(op_at(i), true, 1);
+		op_seed(op_at(i), false, 1);
+		op_seed(op_at(i), false, 2);
+	}
+	raw_seeds();
+}
+
+/* ---- rings ---- */
+
+static void ring_seed(const char *name, uint64_t features, uint16_t flags, bool indirect)
+{
+	struct fuzz_ring head = { .num = 8,
+				  .memory_len = 0x800,
+				  .flags = flags,
+				  .desc = GROUND_A,
+				  .avail = GROUND_A + 0x100,
+				  .used = GROUND_A + 0x200,
+				  .features = features };
+	uint8_t memory[0x800] = { 0 };
+	struct vring_desc *desc = (void *)memory, *table = (void *)(memory + 0x400);
+	struct vring_avail *avail = (void *)(memory + 0x100);
+	struct inflight_desc journal[8] = { { .inflight = 1, .counter = 4 }, { 0 }, { .inflight = 1, .counter = 3 } };
+	const struct inflight_region region = { .version = INFLIGHT_VERSION, .desc_num = 8 };
+	struct out out = { .len = 0 };
+
+	for (uint16_t i = 0; i < 8; i += 2) {
+		struct vring_desc *chain = indirect && i == 4 ? table : &desc[i];
+
+		if (chain == table)
+			desc[i] = (struct vring_desc){ GROUND_A + 0x400, 32, VRING_DESC_F_INDIRECT, 0 };
+		chain[0] = (struct vring_desc){ GROUND_C + i * 64u, 64, VRING_DESC_F_NEXT,
+						(uint16_t)(chain == table ? 1 : i + 1) };
+		/* Over the end of one region into the next. */
+		chain[1] = (struct vring_desc){ GROUND_B - 16, 32, VRING_DESC_F_WRITE, 0 };
+		avail->ring[i / 2] = i;
+	}
+	avail->idx = 4;
+	put(&out, &head, sizeof(head));
+	put(&out, memory, sizeof(memory));
+	if (flags & FUZZ_RING_JOURNAL) {
+		put(&out, &region, sizeof(region));
+		put(&out, journal, sizeof(journal));
+		/* The target takes at most half of what is left. */
+		put(&out, memory + 0x600, sizeof(region) + sizeof(journal));
+	}
+	put(&out, "\0\0\2\1\3\0\1\4\2\0\2\0\3\4", 14);
+	save(&out, "ring", "%s", name);
+}
+
+static void rings(void)
+{
+	const uint64_t all = VHOST_BIT(VHOST_F_INDIRECT_DESC) | VHOST_BIT(VHOST_F_EVENT_IDX);
+
+	ring_seed("plain", 0, 0, false);
+	ring_seed("event", VHOST_BIT(VHOST_F_EVENT_IDX), FUZZ_RING_VALID, false);
+	ring_seed("indirect", all, 0, true);
+	ring_seed("journal", all, FUZZ_RING_JOURNAL | FUZZ_RING_VALID, false);
+	ring_seed("recover", all, FUZZ_RING_JOURNAL | FUZZ_RING_VALID | FUZZ_RING_RECOVER, true);
+}
+
+/* ---- messages ---- */
+
+static void put_message(struct out *out, uint16_t request, const void *payload, size_t len, int fd)
+{
+	const struct fuzz_message message = { .request = request,
+					      .flags = VHOST_FLAG_VERSION | VHOST_FLAG_NEED_REPLY,
+					      .n_fds = fd >= 0,
+					      .size = (uint16_t)len,
+					      .len = (uint16_t)len,
+					      .fds = { (uint8_t)(fd < 0 ? 0 : fd) } };
+
+	put(out, &message, sizeof(message));
+	put(out, payload, len);
+}
+
+static void put_u64(struct out *out, uint16_t request, uint64_t value, int fd)
+{
+	put_message(out, request, &value, sizeof(value), fd);
+}
+
+static void put_state(struct out *out, uint16_t request, uint32_t index, uint32_t num)
+{
+	const struct vhost_vring_state state = { index, num };
+
+	put_message(out, request, &state, sizeof(state), -1);
+}
+
+static void put_hello(struct out *out)
+{
+	put_message(out, VHOST_GET_FEATURES, "", 0, -1);
+	put_message(out, VHOST_GET_PROTOCOL_FEATURES, "", 0, -1);
+	put_u64(out, VHOST_SET_PROTOCOL_FEATURES, 0x19229, -1);
+	put_message(out, VHOST_GET_QUEUE_NUM, "", 0, -1);
+	put_message(out, VHOST_SET_OWNER, "", 0, -1);
+	put_u64(out, VHOST_SET_FEATURES, UINT64_C(0x170000007), -1);
+}
+
+static void put_ring(struct out *out, uint32_t index)
+{
+	const struct vhost_vring_addr addr = { .index = index, .desc = 0x10000, .avail = 0x11000, .used = 0x12000 };
+
+	put_state(out, VHOST_SET_VRING_NUM, index, 256);
+	put_state(out, VHOST_SET_VRING_BASE, index, 0);
+	put_message(out, VHOST_SET_VRING_ADDR, &addr, sizeof(addr), -1);
+	put_u64(out, VHOST_SET_VRING_CALL, index, FUZZ_FD_EVENT);
+	put_u64(out, VHOST_SET_VRING_ERR, index, FUZZ_FD_PIPE);
+	put_u64(out, VHOST_SET_VRING_KICK, index, FUZZ_FD_EVENT);
+	put_state(out, VHOST_SET_VRING_ENABLE, index, 1);
+}
+
+static void messages(void)
+{
+	const struct vhost_mem_reg reg = { .region = { 0x1000, 0x4000, 0x10000, 0x1000 } };
+	const struct vhost_mem_table table = { .n_regions = 1, .regions = { reg.region } };
+	const struct vhost_inflight inflight = { .mmap_size = 4096, .n_queues = 1, .queue_size = 128 };
+	struct vhost_config config = { .size = 64 };
+	uint8_t config_bytes[sizeof(config) + 64] = { 0 };
+	struct out out = { .len = 0 };
+
+	memcpy(config_bytes, &config, sizeof(config));
+	put_hello(&out);
+	put_message(&out, VHOST_ADD_MEM_REG, &reg, sizeof(reg), FUZZ_FD_MEMORY);
+	put_message(&out, VHOST_SET_INFLIGHT_FD, &inflight, sizeof(inflight), FUZZ_FD_JOURNAL);
+	put_ring(&out, 0);
+	put_ring(&out, 2);
+	put_state(&out, VHOST_GET_VRING_BASE, 0, 0);
+	put_message(&out, VHOST_REM_MEM_REG, &reg, sizeof(reg), -1);
+	save(&out, "message", "slots");
+	out.len = 0;
+	put_hello(&out);
+	put_message(&out, VHOST_SET_MEM_TABLE, &table, offsetof(struct vhost_mem_table, regions[1]), FUZZ_FD_MEMORY);
+	put_ring(&out, 1);
+	put_message(&out, VHOST_GET_CONFIG, config_bytes, sizeof(config_bytes), -1);
+	put_message(&out, VHOST_SET_CONFIG, config_bytes, sizeof(config_bytes), -1);
+	put_u64(&out, VHOST_SET_STATUS, 15, -1);
+	put_message(&out, VHOST_GET_STATUS, "", 0, -1);
+	put_message(&out, VHOST_GET_INFLIGHT_FD, &inflight, sizeof(inflight), -1);
+	put_message(&out, VHOST_SET_BACKEND_REQ_FD, "", 0, FUZZ_FD_SOCKET);
+	put_message(&out, VHOST_RESET_DEVICE, "", 0, -1);
+	put_message(&out, VHOST_RESET_OWNER, "", 0, -1);
+	save(&out, "message", "table");
+}
+
+/* ---- answers ---- */
+
+static void put_reply(struct out *out, uint32_t request, const void *payload, uint32_t len)
+{
+	const struct vhost_header header = { request, VHOST_FLAG_VERSION | VHOST_FLAG_REPLY, len };
+
+	put(out, &header, sizeof(header));
+	put(out, payload, len);
+}
+
+static void put_number(struct out *out, uint32_t request, uint64_t value)
+{
+	put_reply(out, request, &value, sizeof(value));
+}
+
+static void answers(void)
+{
+	const struct wire_response response = { .id = 5, .status = 3, .detail = "it failed", .detail_len = 9 };
+	struct out out = { .bytes = { 0 }, .len = 1 };
+	uint8_t config[sizeof(struct vhost_config) + 64] = { 0 };
+
+	out.len += wire_encode_response(&response, out.bytes + 1, 128);
+	save(&out, "answer", "response");
+	out.len = 0;
+	put(&out, "\1\1\x80\0\1\3\4\x82\1\1\4\x84\1\0\2\2\2", 17);
+	save(&out, "answer", "ring");
+	out.len = 0;
+	put(&out, "\2", 1);
+	put_number(&out, VHOST_GET_FEATURES, UINT64_C(0x170000007));
+	put_number(&out, VHOST_GET_PROTOCOL_FEATURES, 0x19229);
+	put_number(&out, VHOST_SET_PROTOCOL_FEATURES, 0);
+	put_number(&out, VHOST_GET_QUEUE_NUM, 2);
+	put_number(&out, VHOST_GET_MAX_MEM_SLOTS, 64);
+	put_number(&out, VHOST_SET_OWNER, 0);
+	put_number(&out, VHOST_SET_BACKEND_REQ_FD, 0);
+	put_number(&out, VHOST_SET_FEATURES, 0);
+	((struct vhost_config *)(void *)config)->size = 64;
+	put_reply(&out, VHOST_GET_CONFIG, config, sizeof(config));
+	for (uint32_t i = 0; i < 8; i++)
+		put_number(&out, VHOST_ADD_MEM_REG, 0);
+	put_number(&out, VHOST_GET_STATUS, 15);
+	save(&out, "answer", "back-end");
+}
+
+/* ---- state, texts ---- */
+
+/* Bytes that the attach throws away, with changes after them: mutation finds the rest. */
+static void states(void)
+{
+	struct out out = { .len = 8192 };
+
+	for (uint8_t i = 0; i < 40; i++)
+		put(&out, (uint8_t[]){ 0, i % 3 ? 0 : 2, i, 1, 1, 7, 9 }, 7);
+	save(&out, "state", "new");
+}
+
+static void texts(void)
+{
+	save_text("config", "file",
+		  "; comment\n[engine]\nthreads = 2\nqueues=4\ncache_dir = /tmp/x\n[limits]\nsessions = 16\n"
+		  "buffer_bytes = 2G\nop_time_ms = 100\n[plugin openblas]\nthreads = 1\npath = /x.so\n"
+		  "[order]\ndefault = openblas, reference\nsgemm = fault\n");
+	save_text("config", "lines",
+		  "+limits.sessions=1K\nplugin fault.rules=crash=segv\norder.noop=a b\nengine.queues=65\n");
+	save_text("rule", "many", "op=sgemm m=13 times=1 crash=segv, n=1 every=3 delay=5 fail=EIO, k=7 hang");
+	save_text("rule", "file", "file=/nowhere fail=5");
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 2) {
+		fprintf(stderr, "usage: %s FOLDER\n", argv[0]);
+		return 2;
+	}
+	folder = argv[1];
+	if (mkdir(folder, 0777) < 0)
+		CHECK(errno == EEXIST);
+	requests();
+	rings();
+	messages();
+	answers();
+	states();
+	texts();
+	return 0;
+}
