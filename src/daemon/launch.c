@@ -242,6 +242,27 @@ void launch_kill(struct supervisor *s, const char *why)
 	kill(l->pid, SIGKILL);
 }
 
+static enum death death_of(const struct launch *l, int status)
+{
+	if (l->killed)
+		return DEATH_KILLED;
+	if (WIFSIGNALED(status))
+		return DEATH_SIGNAL;
+	return WEXITSTATUS(status) == WORKER_EXIT_DEADLINE ? DEATH_DEADLINE
+	       : WEXITSTATUS(status) == WORKER_EXIT_FAULT  ? DEATH_FAULT
+							   : DEATH_EXIT;
+}
+
+const char *launch_death_name(enum death death)
+{
+	static const char *const names[DEATH_N] = {
+		[DEATH_SIGNAL] = "signal", [DEATH_EXIT] = "exit",     [DEATH_DEADLINE] = "deadline",
+		[DEATH_FAULT] = "fault",   [DEATH_KILLED] = "killed",
+	};
+
+	return names[death];
+}
+
 static void say_end(const struct launch *l, int status)
 {
 	const char *when = l->ready ? "" : " before it was ready";
@@ -314,6 +335,7 @@ void launch_reap(struct supervisor *s)
 		say_end(l, status);
 	if (!s->stopping)
 		notify_send(&s->notify, "STATUS=Worker %d ended, another is started", (int)l->pid);
+	l->deaths[death_of(l, status)]++;
 	blame = !is_blameless(l, status);
 	plan_next(s, is_expected(s, status));
 	close_link(l);

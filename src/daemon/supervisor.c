@@ -130,6 +130,18 @@ static int open_socket(struct supervisor *s, struct error *error)
 	return connection_new(s, o->fd) < 0 ? error_set(error, -ENOMEM, "--fd %d: no memory", o->fd) : 0;
 }
 
+/* Of a parent that listens for it, or where the configuration says. */
+static int open_metrics(struct supervisor *s, struct error *error)
+{
+	int fd = notify_take(&s->notify, "metrics");
+
+	if (fd < 0)
+		return metrics_open(&s->metrics, s->config->metrics_listen, error);
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	metrics_take(&s->metrics, fd);
+	return 0;
+}
+
 static int supervisor_init(struct supervisor *s, const struct options *options, struct error *error)
 {
 	int r;
@@ -138,6 +150,7 @@ static int supervisor_init(struct supervisor *s, const struct options *options, 
 		.options = options, .config_fd = -1, .state_fd = -1, .stats_fd = -1, .listen_fd = -1, .signal_fd = -1
 	};
 	launch_init(&s->launch);
+	metrics_init(&s->metrics);
 	r = notify_init(&s->notify, error);
 	if (r == 0)
 		r = setup_config(options, &s->config, error);
@@ -167,6 +180,8 @@ static int supervisor_init(struct supervisor *s, const struct options *options, 
 	if (r == 0)
 		r = open_signals(s, error);
 	if (r == 0)
+		r = open_metrics(s, error);
+	if (r == 0)
 		r = open_socket(s, error);
 	return r;
 }
@@ -178,6 +193,7 @@ static void supervisor_fini(struct supervisor *s)
 			connection_free(s, s->connections[i]);
 	free(s->connections);
 	tally_fini(&s->tally);
+	metrics_fini(&s->metrics);
 	if (s->unlink_socket)
 		unlink(s->options->socket_path);
 	close_fd(&s->listen_fd);
@@ -271,7 +287,7 @@ static int poll_timeout(const struct supervisor *s, uint64_t stop_ns)
 {
 	const char *why = NULL;
 	uint64_t times[] = { s->launch.killed ? 0 : mirror_deadline(s, &why), launch_deadline(s), stop_ns,
-			     s->listen_fd >= 0 ? s->accept_ns : 0 };
+			     s->listen_fd >= 0 ? s->accept_ns : 0, metrics_deadline(&s->metrics) };
 	uint64_t first = 0, now = now_ns();
 
 	for (size_t i = 0; i < ARRAY_SIZE(times); i++)
@@ -282,7 +298,7 @@ static int poll_timeout(const struct supervisor *s, uint64_t stop_ns)
 	return first <= now ? 0 : (int)MIN((first - now + 999999) / 1000000, 3600000);
 }
 
-enum { POLL_SIGNALS, POLL_WORKER, POLL_LISTEN, POLL_CONNECTIONS };
+enum { POLL_SIGNALS, POLL_WORKER, POLL_LISTEN, POLL_METRICS, POLL_CONNECTIONS = POLL_METRICS + METRICS_POLLS };
 
 /* For one poll(2): connections come last, each with its slot. */
 struct poll_set {
@@ -314,6 +330,7 @@ static void fill_poll(const struct supervisor *s, struct poll_set *set)
 	set->fds[POLL_SIGNALS] = (struct pollfd){ .fd = s->signal_fd, .events = POLLIN };
 	set->fds[POLL_WORKER] = (struct pollfd){ .fd = l->link, .events = l->queue ? POLLIN | POLLOUT : POLLIN };
 	set->fds[POLL_LISTEN] = (struct pollfd){ .fd = accepting ? s->listen_fd : -1, .events = POLLIN };
+	metrics_poll(&s->metrics, &set->fds[POLL_METRICS]);
 	set->n = POLL_CONNECTIONS;
 	for (uint32_t i = 0; i < s->n_slots; i++) {
 		const struct connection *c = s->connections[i];
@@ -371,6 +388,7 @@ static int run_once(struct supervisor *s, struct poll_set *set, uint64_t stop_ns
 	if (set->fds[POLL_LISTEN].revents && s->listen_fd >= 0)
 		accept_all(s);
 	serve_connections(s, set);
+	metrics_serve(s, &set->fds[POLL_METRICS]);
 	return 0;
 }
 

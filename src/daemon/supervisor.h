@@ -18,6 +18,7 @@
 #include <sys/types.h>
 
 #include "daemon/link.h"
+#include "daemon/metrics.h"
 #include "daemon/notify.h"
 #include "daemon/options.h"
 #include "daemon/tally.h"
@@ -76,6 +77,16 @@ struct launch_command {
 	struct link_msg msg;
 };
 
+/* Why workers ended. */
+enum death {
+	DEATH_SIGNAL,	/* of one that nobody here sent */
+	DEATH_EXIT,	/* with a status of its own */
+	DEATH_DEADLINE, /* ended itself: an op took too long */
+	DEATH_FAULT,	/* ended itself: a front-end took memory away */
+	DEATH_KILLED,	/* ended by the supervisor */
+	DEATH_N,
+};
+
 struct launch {
 	pid_t pid; /* 0: none */
 	int link;  /* -1: none (any more) */
@@ -88,6 +99,7 @@ struct launch {
 	bool want_safe; /* the next one does */
 	bool ever_ready;
 	unsigned int n_started;
+	unsigned int deaths[DEATH_N];
 	unsigned int failures; /* short lives in a row */
 	unsigned int unready;  /* lives in a row that ended before the worker was ready */
 	uint64_t started_ns;
@@ -103,6 +115,7 @@ struct supervisor {
 	int state_fd;
 	int stats_fd; /* engine/stats.h */
 	struct tally tally;
+	struct metrics metrics;
 	int listen_fd;	       /* -1: none (any more) */
 	uint64_t accept_ns;    /* no connection is accepted before this */
 	bool accept_failed;    /* and the log says why */
@@ -165,5 +178,7 @@ void launch_hung_up(struct supervisor *supervisor);
 void launch_kill(struct supervisor *supervisor, const char *why);
 /* Collects the worker if it has ended. */
 void launch_reap(struct supervisor *supervisor);
+/* "signal", for the metrics. */
+const char *launch_death_name(enum death death);
 
 #endif
