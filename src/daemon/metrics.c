@@ -119,7 +119,8 @@ int metrics_open(struct metrics *m, const char *address, struct error *error)
 		return 0;
 	free(m->unlink_path);
 	m->unlink_path = NULL;
-	return error_prefix(error, "metrics");
+	error_prefix(error, "metrics");
+	return m->listen_fd;
 }
 
 void metrics_take(struct metrics *m, int fd)
