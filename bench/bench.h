@@ -26,7 +26,7 @@
 #define BENCH_MAX_SAMPLES   100000 /* of one side and size */
 #define BENCH_MAX_SIDES	    8
 #define BENCH_MAX_PROCESSES 8 /* of one side */
-#define BENCH_MAX_DAEMONS   8
+#define BENCH_MAX_DAEMONS   4
 #define BENCH_TURN_SAMPLES  4096 /* of one process in one turn */
 
 struct bench_options {
@@ -63,6 +63,13 @@ enum bench_place {
 	BENCH_TWO_CPUS,
 };
 
+/* Where matrices lie. */
+enum bench_memory {
+	BENCH_ANY_MEMORY, /* as the options say */
+	BENCH_REGISTERED,
+	BENCH_PLAIN,
+};
+
 /* What of two sides is compared. */
 enum bench_stat {
 	BENCH_MEDIAN,
@@ -77,20 +84,20 @@ struct bench_side {
 	enum bench_waiting waiting;
 	enum bench_place place;
 	unsigned int processes; /* 0: one */
-	uint64_t argument;	/* the task's */
-	uint64_t max_size;	/* larger sizes are not for this side; 0: all are */
-	unsigned int own;	/* not 0: its daemon is shared only with sides of the same number */
-	bool extra;		/* left out where the user names the transport */
-	const char *url;	/* BENCH_URL; NULL: the library's choice */
+	enum bench_memory memory;
+	uint64_t max_size; /* larger sizes are not for this side; 0: all are */
+	bool extra;	   /* left out where the user names the transport */
+	const char *url;   /* BENCH_URL; NULL: the library's choice */
 	/* Compared with this side; NULL: with none. */
 	const char *base;
 	enum bench_stat stat;
 	/*
-	 * The quotient's name in "ratios": ratio, suffix and, if the bench has several sizes by nature, "_SIZE". Where sides have the
-	 * same ratio and different suffixes, the name without a suffix is there too, with the largest of them.
+	 * The quotient's name in "ratios": ratio, suffix and, with ratio_per_size, "_SIZE". The name without the suffix
+	 * is there too, with the largest of those that have the same ratio.
 	 */
 	const char *ratio;
 	const char *suffix;
+	bool ratio_per_size;
 };
 
 /* In a measuring process. */
@@ -128,7 +135,7 @@ struct bench_row {
 	double client_ns; /* CPU time per operation */
 	double other_ns;  /* of the other end; negative: not known */
 	uint64_t n_ops;
-	uint64_t library_bytes; /* that the library copied for them */
+	uint64_t copied_bytes; /* by the library and by the daemon, if the bench counts them */
 };
 
 struct bench {
@@ -145,6 +152,7 @@ struct bench {
 	uint64_t turn_samples;	 /* of one process in one turn, at most */
 	unsigned int warm;	 /* operations at the begin of a turn that are not recorded */
 	unsigned int threads;	 /* of the engines, 0: one per CPU */
+	bool counts_copies;	 /* rows tell of bytes that were copied */
 	unsigned int poll_us;	 /* how long a client that polls does */
 	const struct bench_side *sides;
 	size_t n_sides;
@@ -156,20 +164,7 @@ struct bench {
 };
 
 extern const struct bench bench_rtt, bench_sgemm, bench_copy, bench_session, bench_many;
-extern const struct bench_task bench_noop, bench_raw_eventfd, bench_raw_spin;
-
-/* ---- sgemm.c ---- */
-
-#define BENCH_PLAIN 1 /* a side's argument: its matrices are in ordinary memory whatever the options say */
-
-struct gemm_job;
-
-extern const struct bench_task bench_products;
-
-/* A square product of random matrices in the job's session. Free with gemm_job_fini(). */
-int bench_gemm_init(struct gemm_job *job, struct bench_job *bench, uint64_t size, bool plain, struct error *error);
-/* Whether the last result is right. */
-int bench_gemm_check(const struct gemm_job *job, struct error *error);
+extern const struct bench_task bench_noop, bench_products, bench_raw_eventfd, bench_raw_spin;
 
 /* ---- run.c ---- */
 
@@ -214,7 +209,7 @@ struct bench_turn {
 	uint64_t elapsed_ns; /* from the first of them to the end of the last */
 	uint64_t cpu_ns;     /* of the measuring process */
 	uint64_t other_ns;   /* of the other end */
-	uint64_t library_bytes;
+	uint64_t copied_bytes;
 };
 
 /* Why a command failed: an enum cli_status, what it was at, and the cause. */
@@ -245,14 +240,14 @@ int bench_runner_finish(struct bench_runner *runner, struct bench_failure *failu
 
 /* The private daemons of one run. All zero but fd: there are none. */
 struct bench_daemons {
-	char folder[64];
+	char folder[96];
 	pid_t keeper;
 	int fd; /* of the keeper; -1: none */
 	size_t n;
 	struct bench_daemon {
 		const struct bench_side *side; /* one of those that it is for */
 		pid_t pid;
-		char url[96];
+		char url[128];
 	} daemons[BENCH_MAX_DAEMONS];
 };
 

@@ -27,6 +27,7 @@
 #define START_MS 60000 /* a slow machine is no failure */
 #define END_MS	 10000 /* then it is killed */
 #define STEP_MS	 10
+#define MAX_TMP	 70 /* the name of a socket in a folder in it has room for 107 characters */
 
 /* A daemon that polls does so from one request of a turn to the next, and has stopped before the next turn is over. */
 #define DAEMON_POLL_US 200u
@@ -101,14 +102,15 @@ static int try_connect(const char *path)
 
 	if (fd < 0)
 		return -errno;
-	strncpy(addr.sun_path, path, sizeof(addr.sun_path) - 1);
+	if (snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path) >= (int)sizeof(addr.sun_path))
+		return -ENAMETOOLONG;
 	return connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
 }
 
 /* In the child: becomes the daemon. */
 static void exec_daemon(const struct order *order, const char *folder, pid_t parent)
 {
-	char program[4096], config[96], socket[96], log[96];
+	char program[4096], config[128], socket[128], log[128];
 	sigset_t none;
 	int fd;
 
@@ -133,7 +135,7 @@ static void exec_daemon(const struct order *order, const char *folder, pid_t par
 static pid_t start_daemon(const struct order *order, const char *folder)
 {
 	pid_t parent = getpid(), pid = fork();
-	char path[96];
+	char path[128];
 
 	if (pid == 0)
 		exec_daemon(order, folder, parent);
@@ -225,9 +227,8 @@ int bench_daemons_init(struct bench_daemons *daemons, struct error *error)
 
 	*daemons = (struct bench_daemons){ .fd = -1 };
 	find_plugins();
-	/* The name of a socket has room for 107 characters. */
 	snprintf(daemons->folder, sizeof(daemons->folder), "%s/vaccel-bench.XXXXXX",
-		 tmp && *tmp == '/' && strlen(tmp) < 40 ? tmp : "/tmp");
+		 tmp && *tmp == '/' && strlen(tmp) < MAX_TMP ? tmp : "/tmp");
 	if (!mkdtemp(daemons->folder))
 		return error_set(error, -errno, "folder %s: cannot make: %s", daemons->folder, strerror(errno));
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
@@ -304,14 +305,13 @@ int bench_daemons_local(struct bench_daemons *daemons, const struct bench *bench
 
 static bool serves(const struct bench_daemon *daemon, const struct bench_side *side)
 {
-	return daemon->side->waiting == side->waiting && daemon->side->place == side->place &&
-	       daemon->side->own == side->own;
+	return daemon->side->waiting == side->waiting && daemon->side->place == side->place;
 }
 
 /* The last line that a daemon has said. */
 static void last_words(const struct bench_daemons *daemons, size_t index, char *text, size_t len)
 {
-	char path[96], line[256];
+	char path[128], line[256];
 	FILE *file;
 
 	snprintf(path, sizeof(path), "%s/%zu.log", daemons->folder, index);
@@ -347,7 +347,7 @@ int bench_daemons_get(struct bench_daemons *daemons, const struct bench *bench, 
 		      struct bench_daemon **ret_daemon, struct error *error)
 {
 	struct bench_daemon *daemon;
-	char path[96];
+	char path[128];
 	int r;
 
 	for (size_t i = 0; i < daemons->n; i++) {

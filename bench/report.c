@@ -66,11 +66,13 @@ static void number_cell(struct table *table, const struct json_object *row, cons
 static void add_row(struct table *table, const struct json_object *result, const struct json_object *row)
 {
 	const char *key = text_of(result, "key");
+	double value;
 
 	table_cell(table, "%s", text_of(row, "side"));
 	if (*key)
 		number_cell(table, row, key, 1, 0);
-	number_cell(table, row, text_of(result, "value"), 1, 0);
+	value = json_object_get_double(json_object_object_get(row, text_of(result, "value")));
+	table_cell(table, "%.*f", value < 100 ? 2 : 0, value);
 	number_cell(table, row, "median_ns", 1e3, 2);
 	number_cell(table, row, "p99_ns", 1e3, 2);
 	number_cell(table, row, "spread_percent", 1, 1);

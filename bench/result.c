@@ -63,6 +63,8 @@ void bench_result_row(struct json_object *result, const struct bench *bench, con
 	js_number(object, "ops_per_second", row->rate);
 	js_number(object, "client_cpu_ns", row->client_ns);
 	js_number(object, "other_cpu_ns", row->other_ns < 0 ? NAN : row->other_ns);
+	if (bench->counts_copies)
+		js_count(object, "copied_bytes", row->copied_bytes);
 	js_bool(object, "verified", row->side->task->check != NULL);
 	if (raw)
 		json_object_object_add(object, "samples_ns", raw);
@@ -104,7 +106,7 @@ static void add_ratio(struct json_object *ratios, const struct bench *bench, con
 	const struct bench_side *side = row->side;
 	char name[96], size[24] = "";
 
-	if (bench->ratio_per_size || !side->ratio)
+	if (side->ratio_per_size || !side->ratio)
 		snprintf(size, sizeof(size), "_%llu", (unsigned long long)row->size);
 	if (side->ratio && side->suffix) {
 		snprintf(name, sizeof(name), "%s%s%s", side->ratio, side->suffix, size);

@@ -21,7 +21,7 @@ struct side {
 	uint64_t *samples;
 	/* Of the size that is measured: */
 	size_t n_samples;
-	uint64_t n_ops, elapsed_ns, cpu_ns, other_ns, library_bytes;
+	uint64_t n_ops, elapsed_ns, cpu_ns, other_ns, copied_bytes;
 };
 
 struct run {
@@ -210,7 +210,7 @@ static void add_turn(struct run *run, struct side *side, const struct bench_turn
 		side->samples[side->n_samples++] = turn->ns[i];
 	side->n_ops += turn->n_ops;
 	side->cpu_ns += turn->cpu_ns;
-	side->library_bytes += turn->library_bytes;
+	side->copied_bytes += turn->copied_bytes;
 }
 
 static int take_turn(struct run *run, struct side *side, uint64_t size)
@@ -303,7 +303,7 @@ static void add_row(struct run *run, struct side *side, uint64_t size)
 		.client_ns = (double)side->cpu_ns / n,
 		.other_ns = side->other ? (double)side->other_ns / n : -1,
 		.n_ops = side->n_ops,
-		.library_bytes = side->library_bytes,
+		.copied_bytes = side->copied_bytes,
 	};
 	stats_of(side->samples, side->n_samples, &row->stats);
 	bench_result_row(run->result, run->bench, row, raw);
@@ -312,7 +312,7 @@ static void add_row(struct run *run, struct side *side, uint64_t size)
 static void reset(struct side *side)
 {
 	side->n_samples = 0;
-	side->n_ops = side->elapsed_ns = side->cpu_ns = side->other_ns = side->library_bytes = 0;
+	side->n_ops = side->elapsed_ns = side->cpu_ns = side->other_ns = side->copied_bytes = 0;
 }
 
 static int measure_size(struct run *run, uint64_t size)

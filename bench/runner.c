@@ -4,6 +4,7 @@
  * that both share, a byte back that its answer is there. Samples stay in that memory until the next command. The child
  * ends when the socket does, and at once when its parent does.
  */
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -15,6 +16,7 @@
 #include <sys/wait.h>
 
 #include "bench/bench.h"
+#include "uapi/virtio_accel.h"
 
 #define SHORT_OP_NS  2000000u /* operations that take longer are not repeated for the sake of a warm start */
 #define DESCRIBE_MAX 16384
@@ -34,7 +36,7 @@ struct area {
 	char action[32];
 	char described[DESCRIBE_MAX];
 	pid_t other; /* the parent's to change after OPEN */
-	uint64_t n, n_ops, elapsed_ns, cpu_ns, other_ns, library_bytes;
+	uint64_t n, n_ops, elapsed_ns, cpu_ns, other_ns, copied_bytes;
 	uint64_t samples[BENCH_TURN_SAMPLES];
 };
 
@@ -191,20 +193,38 @@ static int take_samples(struct area *area, struct bench_job *job)
 	return 0;
 }
 
-static uint64_t library_bytes(struct bench_job *job)
+/* Argument bytes that this process and its daemon have copied so far for this connection. */
+static int copied_bytes(struct area *area, struct bench_job *job, uint64_t *ret)
 {
+	struct vaccel_info info = { .size = sizeof(info) };
+	struct virtio_accel_stats stats;
+	size_t len = 0;
+	int r;
+
+	*ret = 0;
+	if (!job->bench->counts_copies)
+		return 0;
+	r = vaccel_context_info(job->context, &info);
+	if (r == 0)
+		r = vaccel_context_query(job->context, VIRTIO_ACCEL_Q_STATS, &stats, sizeof(stats), &len);
+	if (r < 0)
+		return fail_lib(area, CLI_FAILED, r, "cannot ask what was copied");
+	if (len < sizeof(stats))
+		return fail_lib(area, CLI_FAILED, -EPROTO, "cannot read what was copied");
+	*ret = info.bytes_copied + le64toh(stats.bytes_copied);
 	return 0;
 }
 
 static int turn(struct area *area, struct bench_job *job)
 {
-	uint64_t bytes, cpu, other, start;
+	uint64_t before, after, cpu, other, start;
 	int r = begin(area, job);
 
 	if (r == 0)
 		r = warm_up(area, job);
 	area->n = area->n_ops = 0;
-	bytes = library_bytes(job);
+	if (r == 0)
+		r = copied_bytes(area, job, &before);
 	other = bench_cpu_ns(area->other);
 	cpu = bench_cpu_ns(getpid());
 	start = now_ns();
@@ -215,7 +235,10 @@ static int turn(struct area *area, struct bench_job *job)
 	area->elapsed_ns = now_ns() - start;
 	area->cpu_ns = bench_cpu_ns(getpid()) - cpu;
 	area->other_ns = bench_cpu_ns(area->other) - other;
-	area->library_bytes = library_bytes(job) - bytes;
+	if (r == 0)
+		r = copied_bytes(area, job, &after);
+	if (r == 0)
+		area->copied_bytes = after - before;
 	return r;
 }
 
@@ -386,7 +409,7 @@ int bench_runner_end(struct bench_runner *runner, struct bench_turn *ret_turn, s
 		.elapsed_ns = area->elapsed_ns,
 		.cpu_ns = area->cpu_ns,
 		.other_ns = area->other_ns,
-		.library_bytes = area->library_bytes,
+		.copied_bytes = area->copied_bytes,
 	};
 	return 0;
 }

@@ -7,45 +7,66 @@
  */
 #include <errno.h>
 
-#include "bench/bench.h"
-#include "cli/gemm.h"
+#include "bench/product.h"
 
 #define CHECK_WORK (1u << 21) /* multiplications: half a second where floating point is emulated */
 
-struct sgemm {
-	struct gemm_job job;
-	struct gemm_spot spot;
-	unsigned int n;
-};
-
-int bench_gemm_init(struct gemm_job *job, struct bench_job *bench, uint64_t size, bool plain, struct error *error)
+int bench_product_init(struct bench_product *product, const struct bench_job *bench, struct vaccel_session *session,
+		       uint64_t size, struct error *error)
 {
 	int r;
 
-	*job = (struct gemm_job){
-		.gemm = { .order = VACCEL_ROW_MAJOR,
-			  .transa = VACCEL_NO_TRANS,
-			  .transb = VACCEL_NO_TRANS,
-			  .m = size,
-			  .n = size,
-			  .k = size,
-			  .alpha = 1 },
-		.is_double = bench->options->is_double,
-		.plain = plain,
-		.seed = bench->options->seed,
+	*product = (struct bench_product){
+		.job = { .gemm = { .order = VACCEL_ROW_MAJOR,
+				   .transa = VACCEL_NO_TRANS,
+				   .transb = VACCEL_NO_TRANS,
+				   .m = size,
+				   .n = size,
+				   .k = size,
+				   .alpha = 1 },
+			 .is_double = bench->options->is_double,
+			 /* The side may insist on the kind of memory. */
+			 .plain = bench->side->memory ? bench->side->memory == BENCH_PLAIN : bench->options->plain,
+			 .seed = bench->options->seed },
 	};
-	r = gemm_job_init(job, bench->session, error);
-	if (r < 0)
-		gemm_job_fini(job);
-	return r;
+	r = gemm_job_init(&product->job, session, error);
+	if (r < 0) {
+		gemm_job_fini(&product->job);
+		return r;
+	}
+	gemm_job_spot(&product->job, &product->spot);
+	gemm_job_fill(&product->job);
+	return 0;
 }
 
-int bench_gemm_check(const struct gemm_job *job, struct error *error)
+void bench_product_next(struct bench_product *product)
+{
+	/* Exact in both types, and no two in a row alike. */
+	static const double alphas[] = { 1, 2, 0.5, -1 };
+
+	product->job.gemm.alpha = alphas[product->n++ % ARRAY_SIZE(alphas)];
+}
+
+int bench_product_look(const struct bench_product *product, struct error *error)
+{
+	if (gemm_job_spot_right(&product->job, &product->spot))
+		return 0;
+	return error_set(error, -EBADMSG, "product %u has a wrong entry", product->n);
+}
+
+int bench_product_check(struct bench_product *product, struct error *error)
 {
 	struct gemm_check result;
 	char text[ERROR_TEXT];
+	uint64_t ns;
+	int r;
 
-	gemm_job_check(job, CHECK_WORK, &result);
+	/* All of it anew: what an earlier product has left behind does not count. */
+	gemm_job_fill(&product->job);
+	r = gemm_job_call(&product->job, &ns, error);
+	if (r < 0)
+		return r;
+	gemm_job_check(&product->job, CHECK_WORK, &result);
 	if (!result.wrong)
 		return 0;
 	gemm_check_text(&result, text, sizeof(text));
@@ -54,56 +75,41 @@ int bench_gemm_check(const struct gemm_job *job, struct error *error)
 
 static int prepare(struct bench_job *bench, uint64_t size, struct error *error)
 {
-	struct sgemm *sgemm = calloc(1, sizeof(*sgemm));
+	struct bench_product *product = calloc(1, sizeof(*product));
 	int r;
 
-	if (!sgemm)
+	if (!product)
 		return error_set(error, -ENOMEM, "out of memory");
-	/* The side may insist on the kind of memory. */
-	r = bench_gemm_init(&sgemm->job, bench, size, bench->options->plain || bench->side->argument == BENCH_PLAIN,
-			    error);
+	r = bench_product_init(product, bench, bench->session, size, error);
 	if (r < 0) {
-		free(sgemm);
+		free(product);
 		return r;
 	}
-	gemm_job_spot(&sgemm->job, &sgemm->spot);
-	gemm_job_fill(&sgemm->job);
-	bench->state = sgemm;
+	bench->state = product;
 	return 0;
 }
 
 static int once(struct bench_job *bench, uint64_t *ret_ns, struct error *error)
 {
-	/* Exact in both types, and no two in a row alike. */
-	static const double alphas[] = { 1, 2, 0.5, -1 };
-	struct sgemm *sgemm = bench->state;
+	struct bench_product *product = bench->state;
 	int r;
 
-	sgemm->job.gemm.alpha = alphas[sgemm->n++ % ARRAY_SIZE(alphas)];
-	r = gemm_job_call(&sgemm->job, ret_ns, error);
-	if (r == 0 && !gemm_job_spot_right(&sgemm->job, &sgemm->spot))
-		r = error_set(error, -EBADMSG, "product %u has a wrong entry", sgemm->n);
-	return r;
+	bench_product_next(product);
+	r = gemm_job_call(&product->job, ret_ns, error);
+	return r < 0 ? r : bench_product_look(product, error);
 }
 
 static int check(struct bench_job *bench, struct error *error)
 {
-	struct sgemm *sgemm = bench->state;
-	uint64_t ns;
-	int r;
-
-	/* All of it anew: what an earlier product has left behind does not count. */
-	gemm_job_fill(&sgemm->job);
-	r = gemm_job_call(&sgemm->job, &ns, error);
-	return r < 0 ? r : bench_gemm_check(&sgemm->job, error);
+	return bench_product_check(bench->state, error);
 }
 
 static void finish(struct bench_job *bench)
 {
-	struct sgemm *sgemm = bench->state;
+	struct bench_product *product = bench->state;
 
-	gemm_job_fini(&sgemm->job);
-	free(sgemm);
+	gemm_job_fini(&product->job);
+	free(product);
 	bench->state = NULL;
 }
 
@@ -129,14 +135,16 @@ static const struct bench_side sides[] = {
 	  .waiting = BENCH_POLLED,
 	  .place = BENCH_TWO_CPUS,
 	  .base = "local",
-	  .ratio = "shm_over_local" },
+	  .ratio = "shm_over_local",
+	  .ratio_per_size = true },
 	{ .name = "shm, parked",
 	  .task = &bench_products,
 	  .end = BENCH_DAEMON,
 	  .waiting = BENCH_PARKED,
 	  .place = BENCH_TWO_CPUS,
 	  .base = "local",
-	  .ratio = "parked_over_local" },
+	  .ratio = "parked_over_local",
+	  .ratio_per_size = true },
 };
 
 const struct bench bench_sgemm = {
@@ -147,7 +155,6 @@ const struct bench bench_sgemm = {
 	.value = "mflops",
 	.value_title = "MFlop/s",
 	.sizes = { 128, 256, 512, 1024 },
-	.ratio_per_size = true,
 	.seconds = 2,
 	.turn_ns = 10000000,
 	.turn_samples = 500,

@@ -7,7 +7,7 @@
 
 #include "bench/bench.h"
 
-static const struct bench *const benches[] = { &bench_rtt, &bench_sgemm };
+static const struct bench *const benches[] = { &bench_rtt, &bench_sgemm, &bench_copy, &bench_session, &bench_many };
 
 static const char *bench_word(size_t index, const char **ret_summary)
 {

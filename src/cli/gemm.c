@@ -117,30 +117,49 @@ void gemm_job_fill(struct gemm_job *job)
 		memset(job->c.data, 0xff, job->c.len); /* NaN in both types */
 }
 
-int gemm_job_call(struct gemm_job *job, uint64_t *ret_ns, struct error *error)
+#define N_ARGS 3
+
+static void describe(struct gemm_job *job, struct vaccel_arg *args, struct vaccel_call *call)
 {
-	struct vaccel_arg args[] = {
-		{ .data = job->a.data, .len = job->a.len, .dir = VACCEL_IN },
-		{ .data = job->b.data, .len = job->b.len, .dir = VACCEL_IN },
-		{ .data = job->c.data, .len = job->c.len, .dir = job->gemm.beta != 0 ? VACCEL_INOUT : VACCEL_OUT },
-	};
-	struct vaccel_call call = {
-		.size = sizeof(call),
+	args[0] = (struct vaccel_arg){ .data = job->a.data, .len = job->a.len, .dir = VACCEL_IN };
+	args[1] = (struct vaccel_arg){ .data = job->b.data, .len = job->b.len, .dir = VACCEL_IN };
+	args[2] = (struct vaccel_arg){ .data = job->c.data,
+				       .len = job->c.len,
+				       .dir = job->gemm.beta != 0 ? VACCEL_INOUT : VACCEL_OUT };
+	*call = (struct vaccel_call){
+		.size = sizeof(*call),
 		.op = job->is_double ? VACCEL_OP_DGEMM : VACCEL_OP_SGEMM,
 		.params = &job->gemm,
 		.params_len = sizeof(job->gemm),
 		.args = args,
-		.n_args = ARRAY_SIZE(args),
+		.n_args = N_ARGS,
 	};
+}
+
+int gemm_job_call(struct gemm_job *job, uint64_t *ret_ns, struct error *error)
+{
+	struct vaccel_arg args[N_ARGS];
+	struct vaccel_call call;
 	uint64_t start;
 	int r;
 
+	describe(job, args, &call);
 	start = now_ns();
 	r = vaccel_run(job->session, &call);
 	*ret_ns = now_ns() - start;
-	if (r < 0)
-		return error_set(error, r, "%s", vaccel_error());
-	return 0;
+	return r < 0 ? error_set(error, r, "%s", vaccel_error()) : 0;
+}
+
+int gemm_job_submit(struct gemm_job *job, void *user_data, struct vaccel_request **ret_request, struct error *error)
+{
+	struct vaccel_arg args[N_ARGS];
+	struct vaccel_call call;
+	int r;
+
+	describe(job, args, &call);
+	call.user_data = user_data;
+	r = vaccel_submit(job->session, &call, ret_request);
+	return r < 0 ? error_set(error, r, "%s", vaccel_error()) : 0;
 }
 
 int gemm_job_run(struct gemm_job *job, uint64_t *ret_ns, struct error *error)

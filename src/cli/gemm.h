@@ -42,7 +42,9 @@ int gemm_job_init(struct gemm_job *job, struct vaccel_session *session, struct e
 void gemm_job_fill(struct gemm_job *job);
 /* Runs the product once; *ret_ns is the time of the call alone. */
 int gemm_job_call(struct gemm_job *job, uint64_t *ret_ns, struct error *error);
-/* Both. */
+/* Starts it; see vaccel_submit(). */
+int gemm_job_submit(struct gemm_job *job, void *user_data, struct vaccel_request **ret_request, struct error *error);
+/* Fills C and runs. */
 int gemm_job_run(struct gemm_job *job, uint64_t *ret_ns, struct error *error);
 /*
  * Compares the last result. At most about work multiplications: entries are drawn at random (corners always) when all of

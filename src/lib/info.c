@@ -165,6 +165,7 @@ PUBLIC int vaccel_context_info(struct vaccel_context *context, struct vaccel_inf
 		.max_sessions = limits->max_sessions,
 		.max_buffers = limits->max_buffers,
 		.n_queues = limits->n_queues,
+		.bytes_copied = __atomic_load_n(&context->transport->bytes_copied, __ATOMIC_RELAXED),
 	};
 	return lib_write_struct(ret_info, &out, sizeof(out), "vaccel_info");
 }

@@ -118,6 +118,12 @@ static uint64_t copied_bytes(const struct op_arg *arg)
 	return arg->buffer ? 0 : arg->len;
 }
 
+static void copy(struct shm *shm, void *to, const void *from, size_t len)
+{
+	memcpy(to, from, len);
+	__atomic_fetch_add(&shm->transport.bytes_copied, len, __ATOMIC_RELAXED);
+}
+
 static void fill_args(const struct op_request *op, struct shm_request *sr, const struct layout *layout,
 		      struct wire_request *wire, struct wire_extent *extents)
 {
@@ -135,7 +141,7 @@ static void fill_args(const struct op_request *op, struct shm_request *sr, const
 		sr->copies[i] = (uint8_t *)sr->block.data + at;
 		extents[n++] = (struct wire_extent){ .addr = sr->block.addr + at, .len = arg->len };
 		if (arg->dir & VIRTIO_ACCEL_DIR_IN || partial)
-			memcpy(sr->copies[i], arg->data, arg->len);
+			copy(sr->shm, sr->copies[i], arg->data, arg->len);
 		at += round_up(arg->len);
 	}
 }
@@ -258,7 +264,7 @@ static void copy_out(const struct shm_request *sr)
 
 	for (uint32_t i = 0; i < op->n_args; i++)
 		if (sr->copies[i] && op->args[i].dir & VIRTIO_ACCEL_DIR_OUT)
-			memcpy(op->args[i].data, sr->copies[i], op->args[i].len);
+			copy(sr->shm, op->args[i].data, sr->copies[i], op->args[i].len);
 }
 
 /* The result is in sr. Frees it, unless a thread waits for it in shm_control(). */

@@ -26,7 +26,8 @@ struct transport_ops;
 /* First member of each transport's own struct. */
 struct transport {
 	const struct transport_ops *ops;
-	struct reaper reaper; /* waits for completions; the library's sink calls reaper_done() */
+	struct reaper reaper;  /* waits for completions; the library's sink calls reaper_done() */
+	uint64_t bytes_copied; /* of arguments, by this process; atomic */
 };
 
 /* Embedded in the library's request object. */
