@@ -102,7 +102,7 @@ struct cli_command {
 	int (*run)(struct cli *cli, void *options, int argc, char **argv);
 };
 
-extern const struct cli_command cmd_info, cmd_ping, cmd_sgemm, cmd_bench, cmd_plugin;
+extern const struct cli_command cmd_info, cmd_ping, cmd_sgemm, cmd_bench, cmd_plugin, cmd_stats;
 
 /* One run of a subcommand. */
 struct cli {

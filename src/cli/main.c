@@ -7,7 +7,7 @@
 #include "cli/cli.h"
 
 static const struct cli_command *const commands[] = {
-	&cmd_info, &cmd_ping, &cmd_sgemm, &cmd_bench, &cmd_plugin,
+	&cmd_info, &cmd_ping, &cmd_sgemm, &cmd_bench, &cmd_plugin, &cmd_stats,
 };
 
 static void print_usage(FILE *file)

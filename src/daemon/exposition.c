@@ -17,6 +17,7 @@
 #include "daemon/metrics.h"
 #include "daemon/supervisor.h"
 #include "engine/state.h"
+#include "op/wire.h"
 #include "util/util.h"
 
 /* Histograms are told in powers of two from 256 ns to 34 s; finer ones would be many more lines. */
@@ -102,7 +103,7 @@ static void say_kind(struct texts *t, const char *guest, const struct stats_conn
 	uint64_t sum = 0;
 
 	for (uint32_t status = 0; status < STATS_STATUSES; status++) {
-		const char *cause = stats_status_name(status);
+		const char *cause = wire_status_name(status);
 
 		sum += results[status];
 		if (status != VIRTIO_ACCEL_S_OK && results[status] && cause)

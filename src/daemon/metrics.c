@@ -16,7 +16,7 @@
 #include "util/log.h"
 #include "util/util.h"
 
-#define CLIENT_NS UINT64_C(5000000000) /* for request and answer together */
+#define CLIENT_NS UINT64_C(3000000000) /* for request and answer together */
 
 /* ---- where it listens ---- */
 

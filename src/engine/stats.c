@@ -50,28 +50,6 @@ static const struct {
 	{ VIRTIO_ACCEL_T_QUERY, "query" },
 };
 
-static const char *const statuses[] = {
-	[VIRTIO_ACCEL_S_OK] = "OK",
-	[VIRTIO_ACCEL_S_BADMSG] = "BADMSG",
-	[VIRTIO_ACCEL_S_INVAL] = "INVAL",
-	[VIRTIO_ACCEL_S_UNSUPPORTED] = "UNSUPPORTED",
-	[VIRTIO_ACCEL_S_NOSESSION] = "NOSESSION",
-	[VIRTIO_ACCEL_S_STALE] = "STALE",
-	[VIRTIO_ACCEL_S_NOBUFFER] = "NOBUFFER",
-	[VIRTIO_ACCEL_S_RANGE] = "RANGE",
-	[VIRTIO_ACCEL_S_TOOBIG] = "TOOBIG",
-	[VIRTIO_ACCEL_S_FAULT] = "FAULT",
-	[VIRTIO_ACCEL_S_NOMEM] = "NOMEM",
-	[VIRTIO_ACCEL_S_LIMIT] = "LIMIT",
-	[VIRTIO_ACCEL_S_BUSY] = "BUSY",
-	[VIRTIO_ACCEL_S_DEADLINE] = "DEADLINE",
-	[VIRTIO_ACCEL_S_CANCELED] = "CANCELED",
-	[VIRTIO_ACCEL_S_INTERRUPTED] = "INTERRUPTED",
-	[VIRTIO_ACCEL_S_IO] = "IO",
-	[VIRTIO_ACCEL_S_DENIED] = "DENIED",
-	[VIRTIO_ACCEL_S_NOENT] = "NOENT",
-};
-_Static_assert(ARRAY_SIZE(statuses) <= STATS_STATUSES, "a counter for each status");
 _Static_assert(sizeof(struct virtio_accel_stats) + STATS_MAX_KINDS * sizeof(struct virtio_accel_stats_row) +
 			       STATS_MAX_KINDS * STAGE_N_OF_DAEMON *
 				       (sizeof(struct virtio_accel_stats_time) + HIST_BUCKETS * sizeof(uint64_t)) <=
@@ -123,11 +101,6 @@ uint32_t stats_kind(uint32_t type, uint32_t op)
 		if (types[i].type == type)
 			return ops + i;
 	return stats_kind_undecoded();
-}
-
-const char *stats_status_name(uint32_t status)
-{
-	return status < ARRAY_SIZE(statuses) ? statuses[status] : NULL;
 }
 
 /* ---- for a client ---- */

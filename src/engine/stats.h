@@ -65,9 +65,6 @@ const char *stats_kind_name(uint32_t kind);
 uint32_t stats_kind(uint32_t type, uint32_t op);
 uint32_t stats_kind_undecoded(void);
 
-/* "INVAL"; NULL for a number that has no name. */
-const char *stats_status_name(uint32_t status);
-
 static inline void stats_add(uint64_t *counter, uint64_t n)
 {
 	__atomic_fetch_add(counter, n, __ATOMIC_RELAXED);

@@ -90,5 +90,7 @@ int wire_decode_response(const void *msg, size_t len, struct wire_response *ret_
 /* enum virtio_accel_status of a negative errno (0 is OK), and back. Unknown ones become S_IO and -EIO. */
 uint32_t wire_status(int error);
 int wire_errno(uint32_t status);
+/* "INVAL"; NULL for a number that has no name. */
+const char *wire_status_name(uint32_t status);
 
 #endif

@@ -78,6 +78,7 @@ class Test(unittest.TestCase):
         daemon = subprocess.Popen([DAEMON, f"--config={self.config}", f"--socket-path={socket}"],
                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder)
         self.addCleanup(self._end, daemon)
+        self.daemon = daemon
         for _ in range(600):
             if socket.exists():
                 return f"shm:{socket}"
@@ -85,6 +86,10 @@ class Test(unittest.TestCase):
                 break
             time.sleep(0.05)
         self.fail("the daemon did not make its socket: " + (self.folder / "log").read_text())
+
+    @staticmethod
+    def children(pid):
+        return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     @staticmethod
     def _end(daemon):

@@ -10,7 +10,7 @@ import subprocess
 import fixture
 from fixture import NO_CONNECTION
 
-COMMANDS = (["info"], ["ping"], ["sgemm"], ["bench", "sgemm"], ["bench", "rtt"])
+COMMANDS = (["info"], ["ping"], ["sgemm"], ["bench", "sgemm"], ["bench", "rtt"], ["stats"])
 
 
 class NoConnection(fixture.Test):

@@ -8,7 +8,7 @@ import subprocess
 import fixture
 from fixture import OK, USAGE
 
-COMMANDS = ["info", "ping", "sgemm", "bench", "plugin"]
+COMMANDS = ["info", "ping", "sgemm", "bench", "plugin", "stats"]
 
 
 class Usage(fixture.Test):
@@ -49,6 +49,11 @@ class Usage(fixture.Test):
             ("sgemm", "--order", "rows"): ["--order", '"rows"', "row col"],
             ("sgemm", "--plain=1"): ["--plain", "cannot be given a value"],
             ("bench", "sgemm", "--sizes", "1,,2"): ["--sizes", '"1,,2"', "commas"],
+            ("stats", "--watch", "0"): ["--watch", '"0"', "between 1 and"],
+            ("stats", "--metrics", "here"): ["here", "neither unix:PATH nor ADDRESS:PORT"],
+            ("stats", "--metrics", "unix:"): ["neither unix:PATH nor ADDRESS:PORT"],
+            ("stats", "--metrics", "127.0.0.1:0"): ["neither unix:PATH nor ADDRESS:PORT"],
+            ("stats", "--metrics", "unix:/x", "-t", "local:"): ["--metrics", "exclude each other"],
             ("bench", "sgemm", "--sizes", "0"): ["--sizes", "at least 1"],
             ("bench", "sgemm", "--sizes", ",".join(["1"] * 65)): ["--sizes", "too many"],
         }.items():
