@@ -76,6 +76,8 @@ static void exec_worker(const struct supervisor *s, int link, pid_t parent)
 	argv[n++] = (char *)"vacceld";
 	argv[n++] = (char *)"--worker";
 	argv[n++] = level;
+	if (s->options->log_json)
+		argv[n++] = (char *)"--log-format=json";
 	argv[n++] = (char *)"--config";
 	argv[n++] = config;
 	for (size_t i = 0; i < s->options->n_sets; i++) {

@@ -42,5 +42,7 @@ int main(int argc, char **argv)
 	if (options.print_capabilities)
 		return print_capabilities();
 	log_open(options.worker ? "vacceld-worker" : "vacceld", options.log_level);
+	if (options.log_json)
+		log_use_json();
 	return options.worker ? worker_run(&options) : supervisor_run(&options);
 }

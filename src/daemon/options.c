@@ -20,6 +20,7 @@ enum {
 	OPT_CONFIG,
 	OPT_SET,
 	OPT_LOG_LEVEL,
+	OPT_LOG_FORMAT,
 	OPT_DRAIN_TIME,
 	OPT_RESTART_DELAY,
 	OPT_HELP,
@@ -41,6 +42,7 @@ static const struct {
 	{ "config", "FILE", OPT_CONFIG, "configuration (default: " VACCEL_CONFIG_FILE ", if it exists)" },
 	{ "set", "SECTION.KEY=VALUE", OPT_SET, "override one key of the configuration; may be repeated" },
 	{ "log-level", "LEVEL", OPT_LOG_LEVEL, "error, warning, info (default) or debug" },
+	{ "log-format", "FORMAT", OPT_LOG_FORMAT, "text (default) or json, one object a line" },
 	{ "drain-time", "MS", OPT_DRAIN_TIME, "how long stopping a queue waits for its requests (default: 2000)" },
 	{ "restart-delay", "MS", OPT_RESTART_DELAY, "longest pause between workers that die young (default: 500)" },
 	{ "print-capabilities", NULL, OPT_PRINT_CAPABILITIES, "print what this back-end can do as JSON and exit" },
@@ -86,6 +88,15 @@ static int parse_level(const char *text, int *ret_level)
 		}
 	}
 	fprintf(stderr, "vacceld: --log-level: '%s' is not one of error, warning, info, debug\n", text);
+	return -EINVAL;
+}
+
+static int parse_format(const char *text, bool *ret_json)
+{
+	*ret_json = !strcmp(text, "json");
+	if (*ret_json || !strcmp(text, "text"))
+		return 0;
+	fprintf(stderr, "vacceld: --log-format: '%s' is not one of text, json\n", text);
 	return -EINVAL;
 }
 
@@ -135,6 +146,8 @@ static int take(struct options *o, int code, const char *value)
 		return add_set(o, value);
 	case OPT_LOG_LEVEL:
 		return parse_level(value, &o->log_level);
+	case OPT_LOG_FORMAT:
+		return parse_format(value, &o->log_json);
 	case OPT_DRAIN_TIME:
 		r = parse_int("drain-time", value, &number);
 		o->drain_ms = (unsigned int)number;

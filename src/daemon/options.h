@@ -16,6 +16,7 @@ struct options {
 	const char *sets[OPTIONS_MAX_SETS];
 	size_t n_sets;
 	int log_level;
+	bool log_json;
 	unsigned int drain_ms;
 	unsigned int restart_delay_ms; /* at most, before a worker whose predecessors died young */
 	bool print_capabilities;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Log lines of the daemon and of plugins: one line to standard error, "<PRIORITY>" prefixed under systemd.
+ * Log lines of the daemon and of plugins: one line to standard error, "<PRIORITY>" prefixed under systemd. Text for people,
+ * or one JSON object (RFC 8259) a line for programs: time (UTC, RFC 3339), level, program, pid, connection if it is about one,
+ * message.
  *
  * Only programs log. The library sets no sink, so that nothing in it prints: without log_open() lines are dropped.
  */
@@ -11,6 +13,15 @@
 
 /* Starts logging to standard error: lines up to and including priority level (LOG_ERR .. LOG_DEBUG). */
 void log_open(const char *name, int level);
+
+/* Lines are JSON objects from now on. Before threads start. */
+void log_use_json(void);
+
+/*
+ * A format that begins with "connection %u: " is about that connection, which is how JSON knows: what a guest wrote cannot
+ * claim to be another's.
+ */
+#define LOG_CONNECTION "connection %u: "
 
 /* Thread-safe; one write(2) per line. Control characters in text are replaced: guests choose some of it. */
 __attribute__((format(printf, 2, 3))) void log_line(int priority, const char *format, ...);
