@@ -117,7 +117,8 @@ int vaccel_session_open(struct vaccel_context *context, struct vaccel_session **
 
 /**
  * Closes a session: waits for its requests in flight and frees the buffers that are still there. NULL is allowed.
- * Returns 0, or what went wrong at the other end; the session is gone either way. Since 0.1.
+ * Need not wait until the other end has closed it. Returns 0, or what went wrong there if that is known by then; the
+ * session is gone either way. Since 0.1.
  */
 int vaccel_session_close(struct vaccel_session *session);
 

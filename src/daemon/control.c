@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Requests other than ops: sessions, registered buffers, cancelling, queries. One row per type. They run in the ring's
- * thread, but for closing a session, which waits for the session's ops and therefore runs in the connection's helper.
+ * thread, but for closing a session that is busy, which waits for the session's ops and therefore runs in the
+ * connection's helper.
  *
  * Exactly once: what creates something carries a tag made of the request's journal counter, by which the state finds
  * what an interrupted run of the same request has created; what removes something has succeeded if it is gone already
@@ -27,10 +28,13 @@ static int session_open(struct request *request, uint64_t *ret_value, struct err
 	return engine_session_open(conn->worker->engine, conn->id, tag_of(request), ret_value, error);
 }
 
+/* -EAGAIN in the ring's thread: it may have to wait. */
 static int session_close(struct request *request, uint64_t *ret_value, struct error *error)
 {
 	struct wconn *conn = request->ring->conn;
-	int r = engine_session_close(conn->worker->engine, conn->id, request->wire.session, error);
+	struct engine *engine = conn->worker->engine;
+	int r = request->deferred ? engine_session_close(engine, conn->id, request->wire.session, error)
+				  : engine_session_close_idle(engine, conn->id, request->wire.session, error);
 
 	return r == -ESTALE && request->recovered ? 0 : r;
 }
@@ -140,39 +144,43 @@ static int query(struct request *request, uint64_t *ret_value, struct error *err
 
 static const struct {
 	uint32_t type;
-	bool waits;
 	int (*run)(struct request *request, uint64_t *ret_value, struct error *error);
 } types[] = {
-	{ VIRTIO_ACCEL_T_SESSION_OPEN, false, session_open },
-	{ VIRTIO_ACCEL_T_SESSION_CLOSE, true, session_close },
-	{ VIRTIO_ACCEL_T_BUFFER_REGISTER, false, buffer_register },
-	{ VIRTIO_ACCEL_T_BUFFER_UNREGISTER, false, buffer_unregister },
-	{ VIRTIO_ACCEL_T_CANCEL, false, cancel },
-	{ VIRTIO_ACCEL_T_QUERY, false, query },
+	{ VIRTIO_ACCEL_T_SESSION_OPEN, session_open },
+	{ VIRTIO_ACCEL_T_SESSION_CLOSE, session_close },
+	{ VIRTIO_ACCEL_T_BUFFER_REGISTER, buffer_register },
+	{ VIRTIO_ACCEL_T_BUFFER_UNREGISTER, buffer_unregister },
+	{ VIRTIO_ACCEL_T_CANCEL, cancel },
+	{ VIRTIO_ACCEL_T_QUERY, query },
 };
 
-static void run(struct request *request, bool may_wait)
+static int run(struct request *request, uint64_t *ret_value, struct error *error)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+		if (types[i].type == request->wire.type)
+			return types[i].run(request, ret_value, error);
+	return error_set(error, -EOPNOTSUPP, "request type %u is not known", request->wire.type);
+}
+
+void control_deferred(struct request *request)
 {
 	struct error error = { 0 };
 	uint64_t value = 0;
-	int r = error_set(&error, -EOPNOTSUPP, "request type %u is not known", request->wire.type);
+	int r;
 
-	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
-		if (types[i].type != request->wire.type)
-			continue;
-		if (types[i].waits && !may_wait && wconn_defer(request->ring->conn, request) == 0)
-			return;
-		r = types[i].run(request, &value, &error);
-	}
+	request->deferred = true;
+	r = run(request, &value, &error);
 	request_answer(request, r, value, &error);
 }
 
 void control_handle(struct request *request)
 {
-	run(request, false);
-}
+	struct error error = { 0 };
+	uint64_t value = 0;
+	int r = run(request, &value, &error);
 
-void control_deferred(struct request *request)
-{
-	run(request, true);
+	if (r != -EAGAIN)
+		request_answer(request, r, value, &error);
+	else if (wconn_defer(request->ring->conn, request) < 0)
+		control_deferred(request);
 }

@@ -33,6 +33,7 @@ int request_begin(struct wring *ring, const struct vq_chain *chain, struct reque
 	request->message = NULL;
 	request->recovered = false;
 	request->begun = false;
+	request->deferred = false;
 	request->awaited = false;
 	request->submitted = false;
 	request->waiting = false;

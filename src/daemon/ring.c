@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -32,12 +33,22 @@ static __thread struct wring *own_ring;
 
 /* ---- waking the guest ---- */
 
-/* UML gives a socket pair. */
-static bool is_socket(int fd)
+static mode_t kind_of(int fd)
 {
 	struct stat st;
 
-	return fd >= 0 && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+	return fd >= 0 && fstat(fd, &st) == 0 ? st.st_mode & S_IFMT : 0;
+}
+
+/* UML gives a socket pair. */
+static bool is_socket(int fd)
+{
+	return kind_of(fd) == S_IFSOCK;
+}
+
+static bool is_stream(int fd)
+{
+	return is_socket(fd) || kind_of(fd) == S_IFIFO;
 }
 
 /* O_NONBLOCK belongs to the open file, which the front-end has too: it may have been cleared since. */
@@ -49,11 +60,12 @@ static bool would_block(int fd)
 }
 
 /*
- * Does not wait: a full eventfd, pipe or socket holds a wake-up already. A front-end that clears the flag of a full
- * eventfd right between question and write() holds up this thread until it reads, or until the end of its connection
- * takes too long and the supervisor ends the worker.
+ * Does not wait: a full eventfd, pipe or socket holds a wake-up already. Only the ring's own thread saves the question: if
+ * its front-end has filled an eventfd that blocks, it waits for itself, and ring_stop() frees it. For others' threads one
+ * that clears the flag right between question and write() remains; it holds up that thread until it reads, or until the
+ * end of its connection takes too long and the supervisor ends the worker.
  */
-static void poke(int fd, bool socket)
+static void poke(int fd, bool socket, bool may_wait)
 {
 	const uint64_t one = 1;
 	ssize_t n = 0;
@@ -62,10 +74,27 @@ static void poke(int fd, bool socket)
 		return;
 	if (socket)
 		n = send(fd, &one, sizeof(one), MSG_DONTWAIT | MSG_NOSIGNAL);
-	else if (!would_block(fd))
+	else if (may_wait || !would_block(fd))
 		n = write(fd, &one, sizeof(one));
 	if (n < 0 && errno != EAGAIN)
 		log_debug("cannot wake a front-end: %s", strerror(errno));
+}
+
+static void poke_call(struct wring *ring, bool may_wait)
+{
+	poke(__atomic_load_n(&ring->call, __ATOMIC_ACQUIRE), __atomic_load_n(&ring->call_is_socket, __ATOMIC_RELAXED),
+	     may_wait);
+}
+
+static void tell(struct wring *ring)
+{
+	if (own_ring != ring) {
+		poke_call(ring, false);
+		return;
+	}
+	atomic_store_explicit(&ring->poking, true, memory_order_relaxed);
+	poke_call(ring, true);
+	atomic_store_explicit(&ring->poking, false, memory_order_relaxed);
 }
 
 static void tell_now(struct wring *ring)
@@ -73,11 +102,8 @@ static void tell_now(struct wring *ring)
 	uint32_t kind;
 	uint64_t begin = trace_signal_begin(ring, &kind);
 
-	if (vq_wants_signal(&ring->vq)) {
-		pthread_mutex_lock(&ring->lock);
-		poke(ring->call, ring->call_is_socket);
-		pthread_mutex_unlock(&ring->lock);
-	}
+	if (vq_wants_signal(&ring->vq))
+		tell(ring);
 	trace_signal_end(ring, kind, begin);
 }
 
@@ -153,8 +179,10 @@ static void break_ring(struct wring *ring, const char *why)
 
 	snprintf(msg.text, sizeof(msg.text), "%s", why);
 	ring->kicked_out = true;
+	if (ring->kick >= 0)
+		epoll_ctl(ring->epoll, EPOLL_CTL_DEL, ring->kick, NULL);
 	pthread_mutex_lock(&ring->lock);
-	poke(ring->err, is_socket(ring->err));
+	poke(ring->err, is_socket(ring->err), false);
 	pthread_mutex_unlock(&ring->lock);
 	link_send(ring->conn->worker->link, &msg);
 }
@@ -248,27 +276,65 @@ static bool serve_available(struct wring *ring)
 	return r >= 0;
 }
 
-/* Empties the kick descriptor. False: it is of no use (any more). */
-static bool take_kick(struct wring *ring, short revents)
+/*
+ * An eventfd is watched for changes and never read: that saves a system call for each wake-up, and its counter is of no
+ * interest. False: it cannot be waited for.
+ */
+static bool watch_kick(struct wring *ring)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.fd = ring->kick };
+
+	ring->kick_is_stream = is_stream(ring->kick);
+	if (!ring->kick_is_stream)
+		event.events |= EPOLLET;
+	return ring->kick < 0 || epoll_ctl(ring->epoll, EPOLL_CTL_ADD, ring->kick, &event) == 0;
+}
+
+/* Empties a kick descriptor that has contents, or finds that it is of no use (any more). */
+static void take_kick(struct wring *ring, uint32_t events)
 {
 	uint64_t count;
-	ssize_t n = read(ring->kick, &count, sizeof(count));
+	ssize_t n = -1;
 
-	if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR) && !(revents & (POLLERR | POLLHUP | POLLNVAL))))
-		return true;
+	errno = EAGAIN;
+	if (ring->kick_is_stream)
+		n = read(ring->kick, &count, sizeof(count));
+	if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR) && !(events & (EPOLLERR | EPOLLHUP))))
+		return;
 	break_ring(ring, "its kick descriptor was closed by the other side");
-	return false;
 }
 
 static void wait_for_work(struct wring *ring)
 {
-	struct pollfd fds[] = {
-		{ .fd = ring->stop_event, .events = POLLIN },
-		{ .fd = ring->kicked_out ? -1 : ring->kick, .events = POLLIN },
-	};
+	struct epoll_event event;
 
-	if (poll(fds, ARRAY_SIZE(fds), -1) > 0 && fds[1].revents)
-		take_kick(ring, fds[1].revents);
+	if (epoll_wait(ring->epoll, &event, 1, -1) > 0 && event.data.fd == ring->kick && !ring->kicked_out)
+		take_kick(ring, event.events);
+	spin_slept(&ring->spin);
+}
+
+static bool worth_waking(void *opaque)
+{
+	struct wring *ring = opaque;
+
+	return vq_available(&ring->vq) || atomic_load_explicit(&ring->stopping, memory_order_relaxed);
+}
+
+/*
+ * Looks for the next request, while there are processors for all who look or run an operation, and one for those who send
+ * requests. True: there is one.
+ */
+static bool look_for_work(struct wring *ring)
+{
+	struct worker *worker = ring->conn->worker;
+	bool found;
+
+	if (atomic_fetch_add(&worker->n_looking, 1) + engine_n_running(worker->engine) + 1 < worker->n_cpus)
+		found = spin_look(&ring->spin, UINT64_MAX, worth_waking, ring);
+	else
+		found = worth_waking(ring);
+	atomic_fetch_sub(&worker->n_looking, 1);
+	return found;
 }
 
 static void serve(struct wring *ring)
@@ -278,7 +344,7 @@ static void serve(struct wring *ring)
 			vq_disable_kicks(&ring->vq);
 			if (!serve_available(ring))
 				continue;
-			if (vq_enable_kicks(&ring->vq))
+			if (look_for_work(ring) || vq_enable_kicks(&ring->vq))
 				continue;
 		}
 		wait_for_work(ring);
@@ -373,6 +439,17 @@ static int set_up(struct wring *ring, struct link_msg *msg, struct error *error)
 	return r;
 }
 
+static bool open_events(struct wring *ring)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+
+	ring->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ring->epoll = epoll_create1(EPOLL_CLOEXEC);
+	event.data.fd = ring->stop_event;
+	return ring->stop_event >= 0 && ring->epoll >= 0 &&
+	       epoll_ctl(ring->epoll, EPOLL_CTL_ADD, ring->stop_event, &event) == 0;
+}
+
 void ring_start(struct wconn *conn, struct link_msg *msg)
 {
 	bool aborting = msg->ring.flags & LINK_RING_ABORT;
@@ -387,37 +464,76 @@ void ring_start(struct wconn *conn, struct link_msg *msg)
 				.setup = msg->ring,
 				.kick = msg->fds[LINK_FD_KICK],
 				.call = msg->fds[LINK_FD_CALL],
-				.err = msg->fds[LINK_FD_ERR] };
+				.err = msg->fds[LINK_FD_ERR],
+				.no_call = -1 };
 	ring->call_is_socket = is_socket(ring->call);
 	msg->fds[LINK_FD_KICK] = msg->fds[LINK_FD_CALL] = msg->fds[LINK_FD_ERR] = -1;
 	trace_ring(ring);
 	pthread_mutex_init(&ring->lock, NULL);
 	pthread_cond_init(&ring->idle, NULL);
-	ring->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	spin_init(&ring->spin, conn->worker->config->spin_us);
+	if (!open_events(ring))
+		_exit(WORKER_EXIT_FAILED);
 	if (set_up(ring, msg, &error) < 0)
 		break_ring(ring, error.text);
+	else if (!watch_kick(ring))
+		break_ring(ring, "its kick descriptor cannot be waited for");
 	wconn_swap_ring(conn, msg->index, ring);
 	if (aborting) {
 		ring->stop_seq = msg->seq;
 		atomic_store(&ring->stopping, true);
 	}
 	snprintf(name, sizeof(name), "ring-%u.%u", conn->id, ring->index);
-	if (ring->stop_event < 0 || pthread_create(&ring->thread, NULL, ring_main, ring))
+	if (pthread_create(&ring->thread, NULL, ring_main, ring))
 		_exit(WORKER_EXIT_FAILED);
 	pthread_setname_np(ring->thread, name);
 }
 
+/* Wakes the ring's thread, should its front-end have made it wait in poke(); who is to be told still is. */
+static void empty_call(struct wring *ring)
+{
+	struct pollfd p = { .fd = ring->call, .events = POLLIN };
+	uint64_t count;
+
+	if (!atomic_load(&ring->poking) || p.fd < 0 || ring->call_is_socket || poll(&p, 1, 0) <= 0)
+		return;
+	if (read(p.fd, &count, sizeof(count)) < 0)
+		log_debug("ring %u: cannot empty its call descriptor: %s", ring->index, strerror(errno));
+	poke_call(ring, false);
+}
+
+/*
+ * Threads that write to the descriptor hold no lock, so what its number stands for is replaced and the number stays: at
+ * worst one of them still tells the old one.
+ */
+static void replace_call(struct wring *ring, int call)
+{
+	int number = ring->call >= 0 ? ring->call : ring->no_call;
+
+	__atomic_store_n(&ring->call_is_socket, is_socket(call), __ATOMIC_RELAXED);
+	if (call < 0) {
+		ring->no_call = number;
+		number = -1;
+	} else if (number >= 0) {
+		dup2(call, number);
+		close_fd(&call);
+		fcntl(number, F_SETFD, FD_CLOEXEC);
+	} else {
+		number = call;
+	}
+	__atomic_store_n(&ring->call, number, __ATOMIC_RELEASE);
+}
+
 void ring_set_call(struct wring *ring, int call, int err)
 {
+	empty_call(ring);
+	replace_call(ring, call);
 	pthread_mutex_lock(&ring->lock);
-	close_fd(&ring->call);
 	close_fd(&ring->err);
-	ring->call = call;
-	ring->call_is_socket = is_socket(call);
 	ring->err = err;
-	/* Nobody was told by the old one of what came between. */
-	poke(ring->call, ring->call_is_socket);
 	pthread_mutex_unlock(&ring->lock);
+	/* Nobody was told by the old one of what came between. */
+	poke_call(ring, false);
 }
 
 void ring_stop(struct wring *ring, uint32_t seq)
@@ -430,6 +546,7 @@ void ring_stop(struct wring *ring, uint32_t seq)
 	atomic_store(&ring->stopping, true);
 	if (write(ring->stop_event, &one, sizeof(one)) < 0)
 		log_error("ring %u: cannot stop it: %s", ring->index, strerror(errno));
+	empty_call(ring);
 }
 
 void ring_free(struct wring *ring)
@@ -450,8 +567,11 @@ void ring_free(struct wring *ring)
 		munmap(ring->journal_map, ring->journal_len);
 	close_fd(&ring->kick);
 	close_fd(&ring->call);
+	if (ring->call < 0)
+		close_fd(&ring->no_call);
 	close_fd(&ring->err);
 	close_fd(&ring->stop_event);
+	close_fd(&ring->epoll);
 	pthread_mutex_destroy(&ring->lock);
 	pthread_cond_destroy(&ring->idle);
 	free(ring);

@@ -296,6 +296,7 @@ static int worker_init(struct worker *w, const struct options *options, struct e
 	setup_wire_limits(w->config, &w->limits);
 	w->max_message = setup_max_message(w->config);
 	w->max_bounce = bounce_limit(w->config);
+	w->n_cpus = spin_cpus(w->config->spin_us);
 	w->n_conns = w->config->limits.connections;
 	w->conns = calloc(w->n_conns, sizeof(*w->conns));
 	if (!w->conns)

@@ -31,6 +31,7 @@
 #include "engine/engine.h"
 #include "engine/stats.h"
 #include "op/wire.h"
+#include "util/spin.h"
 #include "vhost/memory.h"
 #include "vhost/server.h"
 #include "vhost/vring.h"
@@ -54,6 +55,8 @@ struct worker {
 	atomic_uint_fast64_t bounced;	   /* bytes of gathered arguments now */
 	atomic_uint_fast64_t bytes_copied; /* argument bytes copied, ever */
 	atomic_uint_fast64_t n_requests;   /* answered, ever */
+	unsigned int n_cpus;		   /* spin_cpus() */
+	atomic_uint n_looking;		   /* threads of rings that spin */
 	pthread_mutex_t replay_lock;	   /* held while a request under suspicion runs again */
 };
 
@@ -69,6 +72,7 @@ struct request {
 	uint16_t head;
 	bool recovered;	    /* a worker before had taken it */
 	bool begun;	    /* and a plugin had begun it */
+	bool deferred;	    /* the connection's helper has it, which may wait */
 	bool awaited;	    /* the ring's thread waits for its end */
 	bool submitted;	    /* to the engine: engine.arrived_ns is its own */
 	bool waiting;	    /* in the engine's queue, and counted there */
@@ -107,7 +111,10 @@ struct wring {
 	int n_recovered;
 	struct request **requests; /* per head, made when first used */
 	int kick;
+	bool kick_is_stream; /* a socket or pipe: what comes is read; an eventfd only tells that something changed */
 	int stop_event;
+	int epoll;	  /* stop_event and kick */
+	struct spin spin; /* ring's thread */
 	atomic_bool stopping;
 	bool kicked_out;   /* ring's thread: broken, waits to be stopped */
 	bool must_signal;  /* ring's thread: answers that the guest has not been told of */
@@ -118,8 +125,10 @@ struct wring {
 	pthread_cond_t idle;	    /* lock; an awaited request ended, or active fell to 0 */
 	uint32_t active;	    /* lock; requests taken and not wholly answered */
 	bool awaiting;		    /* lock; an awaited request has not ended */
-	int call;		    /* lock */
-	bool call_is_socket;	    /* lock */
+	int call;		    /* its number stays, see ring_set_call(); changed by the control thread, atomic */
+	bool call_is_socket;	    /* atomic */
+	atomic_bool poking;	    /* the ring's thread writes to it, and may be made to wait */
+	int no_call;		    /* control thread: the number, while there is nobody to tell (call is -1) */
 	int err;		    /* lock */
 	uint64_t last_complaint_ns; /* ring's thread */
 };

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "op/table.h"
+#include "util/spin.h"
 #include "util/util.h"
 
 #define KIB 1024ull
@@ -37,6 +38,7 @@ static const struct {
 } scalars[] = {
 	{ "engine", "threads", SCALAR_U32, offsetof(struct config, threads), 0, 1024 },
 	{ "engine", "op_threads", SCALAR_U32, offsetof(struct config, op_threads), 0, 1024 },
+	{ "engine", "spin_us", SCALAR_U32, offsetof(struct config, spin_us), 0, SPIN_MAX_US },
 	{ "engine", "queues", SCALAR_U32, offsetof(struct config, queues), 1, 64 },
 	{ "engine", "cache_dir", SCALAR_STRING, offsetof(struct config, cache_dir), 0, 0 },
 	{ "limits", "sessions", SCALAR_U32, offsetof(struct config, limits.sessions), 1, 1u << 20 },
@@ -354,6 +356,7 @@ int config_load(const char *path, struct config **ret_config, struct error *erro
 		return error_set(error, -ENOMEM, "configuration: no memory");
 	config->limits = default_limits;
 	config->queues = 2;
+	config->spin_us = SPIN_AUTO;
 	r = set_order(config, "default", default_order, error);
 	if (r == 0 && path && *path)
 		r = parse_file(config, path, error);

@@ -54,6 +54,7 @@ struct config {
 	uint32_t threads;    /* that run ops; 0: one per CPU */
 	uint32_t op_threads; /* CPU threads inside one op; 0: the plugin's own choice */
 	uint32_t queues;     /* request queues offered */
+	uint32_t spin_us;    /* how long a queue's thread looks for requests before it sleeps; 0: not; or SPIN_AUTO */
 	char *cache_dir;     /* NULL: ${XDG_CACHE_HOME:-~/.cache}/vaccel/plugins, or none */
 	struct config_limits limits;
 	char *metrics_listen; /* where metrics are served; NULL or "": nowhere */

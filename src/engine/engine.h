@@ -66,6 +66,8 @@ int engine_new(const struct config *config, struct state *state, struct engine *
 void engine_free(struct engine *engine);
 
 int engine_session_open(struct engine *engine, uint32_t owner, uint64_t tag, uint64_t *ret_id, struct error *error);
+/* Closes it if that takes no time. -EAGAIN: something runs in it, or plugins and buffers have something to let go. */
+int engine_session_close_idle(struct engine *engine, uint32_t owner, uint64_t id, struct error *error);
 /* Requests of it that wait are cancelled; returns when those that run have ended. */
 int engine_session_close(struct engine *engine, uint32_t owner, uint64_t id, struct error *error);
 
@@ -117,6 +119,8 @@ int engine_cancel(struct engine *engine, uint32_t owner, uint64_t id, struct err
 
 /* Cancels what waits, waits for what runs and for every done(), frees sessions and buffers of the owner. */
 void engine_owner_gone(struct engine *engine, uint32_t owner);
+/* Operations that run now. A hint: no lock is taken. */
+uint32_t engine_n_running(const struct engine *engine);
 
 /* The oldest start_ns among the running requests and that request's owner and id; 0 when nothing runs. */
 uint64_t engine_oldest(struct engine *engine, uint32_t *ret_owner, uint64_t *ret_id);

@@ -84,6 +84,7 @@ struct engine {
 	struct engine_buffer *buffers;			/* by row of the state; id 0: none */
 	uint32_t n_bound;				/* of them that have an id */
 	struct request_list running;
+	uint32_t n_running; /* of the list; read without the lock as a hint */
 	struct ending *endings;
 
 	pthread_t *threads;

@@ -128,6 +128,7 @@ static void mark_running(struct engine *engine, struct engine_request *request)
 	/* Plain writes: read by engine_oldest() under the same lock. */
 	request->start_ns = now_ns();
 	list_add(&engine->running, request);
+	__atomic_store_n(&engine->n_running, engine->n_running + 1, __ATOMIC_RELAXED);
 }
 
 static void mark_stopped(struct engine *engine, struct engine_request *request)
@@ -138,6 +139,7 @@ static void mark_stopped(struct engine *engine, struct engine_request *request)
 	request->from->running_in[index]--;
 	engine->plugins[index]->n_running--;
 	list_remove(&engine->running, request);
+	__atomic_store_n(&engine->n_running, engine->n_running - 1, __ATOMIC_RELAXED);
 }
 
 static int open_plugin_session(struct plugin *plugin, unsigned int index, struct engine_session *session,
@@ -589,6 +591,11 @@ int engine_cancel(struct engine *engine, uint32_t owner, uint64_t id, struct err
 	}
 	pthread_mutex_unlock(&engine->lock);
 	return r;
+}
+
+uint32_t engine_n_running(const struct engine *engine)
+{
+	return __atomic_load_n(&engine->n_running, __ATOMIC_RELAXED);
 }
 
 uint64_t engine_oldest(struct engine *engine, uint32_t *ret_owner, uint64_t *ret_id)

@@ -133,6 +133,49 @@ static void release_buffers(struct engine *engine, uint32_t owner, uint64_t sess
 	} while (more);
 }
 
+static bool has_plugin_session(const struct engine *engine, const struct engine_session *session)
+{
+	for (unsigned int i = 0; i < engine->n_plugins; i++)
+		if (session->opened[i] && engine->plugins[i]->decl.close)
+			return true;
+	return false;
+}
+
+static bool has_buffers(const struct engine *engine, uint64_t id)
+{
+	for (uint32_t i = 0; engine->n_bound && i < engine->config->limits.buffers; i++)
+		if (engine->buffers[i].id && engine->buffers[i].session == id)
+			return true;
+	return false;
+}
+
+/* Under the lock. */
+static bool is_busy(const struct engine *engine, const struct engine_session *session, uint64_t id)
+{
+	return has_buffers(engine, id) || (session && (session->closing || session->n_running ||
+						       session->waiting.head || has_plugin_session(engine, session)));
+}
+
+int engine_session_close_idle(struct engine *engine, uint32_t owner, uint64_t id, struct error *error)
+{
+	struct engine_session *session = NULL;
+	int r;
+
+	pthread_mutex_lock(&engine->lock);
+	r = state_session_check(engine->state, owner, id, error);
+	if (r == 0 && is_busy(engine, engine->sessions[row_of(id)], id))
+		r = -EAGAIN;
+	if (r == 0) {
+		session = engine->sessions[row_of(id)];
+		engine->sessions[row_of(id)] = NULL;
+		r = state_session_close(engine->state, owner, id, error);
+		pthread_cond_broadcast(&engine->idle);
+	}
+	pthread_mutex_unlock(&engine->lock);
+	free(session);
+	return r;
+}
+
 int engine_session_close(struct engine *engine, uint32_t owner, uint64_t id, struct error *error)
 {
 	struct engine_session *session;

@@ -43,6 +43,8 @@ struct buffer_row {
 	uint32_t n_extents;
 };
 
+#define TAG_BUCKETS 256 /* an 8 bit hash */
+
 struct state {
 	void *private_memory; /* NULL when the caller's is used */
 	struct layout *layout;
@@ -55,6 +57,8 @@ struct state {
 	uint32_t next_session, next_buffer; /* where to look first */
 	uint32_t n_sessions, n_buffers;
 	uint64_t registered_bytes, max_registered_bytes;
+	/* Live sessions by what their tag hashes to: most tags are new, and then no row is read. */
+	uint32_t tagged[TAG_BUCKETS];
 };
 
 static uint32_t extents_for(const struct config_limits *limits)
@@ -82,6 +86,11 @@ static uint32_t id_index(uint64_t id)
 static uint32_t id_generation(uint64_t id)
 {
 	return (uint32_t)(id >> 32);
+}
+
+static uint32_t *tag_bucket(struct state *state, uint64_t tag)
+{
+	return &state->tagged[(tag * UINT64_C(0x9e3779b97f4a7c15)) >> 56];
 }
 
 static void set_owner(uint32_t *field, uint32_t owner)
@@ -130,6 +139,7 @@ static unsigned int adopt_rows(struct state *state)
 		/* No id of generation 0 is valid, and no connection has a higher number: nobody could ever close it. */
 		if (state->sessions[i].generation && state->sessions[i].owner <= state->max_owner) {
 			state->n_sessions++;
+			(*tag_bucket(state, state->sessions[i].tag))++;
 			continue;
 		}
 		set_owner(&state->sessions[i].owner, 0);
@@ -243,9 +253,11 @@ int state_session_check(const struct state *state, uint32_t owner, uint64_t id, 
 	return 0;
 }
 
-static bool find_session_by_tag(const struct state *state, uint32_t owner, uint64_t tag, uint64_t *ret_id)
+static bool find_session_by_tag(struct state *state, uint32_t owner, uint64_t tag, uint64_t *ret_id)
 {
-	for (uint32_t i = 0; tag && i < state->max_sessions; i++) {
+	if (!tag || !*tag_bucket(state, tag))
+		return false;
+	for (uint32_t i = 0; i < state->max_sessions; i++) {
 		const struct session_row *row = &state->sessions[i];
 
 		if (row->owner == owner && row->tag == tag) {
@@ -271,6 +283,7 @@ int state_session_open(struct state *state, uint32_t owner, uint64_t tag, uint64
 		set_owner(&row->owner, owner);
 		state->next_session = i + 1;
 		state->n_sessions++;
+		(*tag_bucket(state, tag))++;
 		*ret_id = make_id(row->generation, i);
 		return 0;
 	}
@@ -297,6 +310,8 @@ int state_session_close(struct state *state, uint32_t owner, uint64_t id, struct
 			buffer_drop(state, &state->buffers[i]);
 	set_owner(&state->sessions[id_index(id)].owner, 0);
 	state->n_sessions--;
+	/* The rows are shared with nobody but the supervisor, which keeps them for the next worker. */
+	(*tag_bucket(state, state->sessions[id_index(id)].tag))--;
 	return 0;
 }
 

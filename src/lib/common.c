@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Error text of the calling thread, structs that begin with their size, version. */
+/* Error text of the calling thread, structs that begin with their size, the calling process, version. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "lib/internal.h"
 #include "util/util.h"
@@ -35,6 +36,41 @@ int lib_failf(int code, const char *format, ...)
 	vsnprintf(error_text, sizeof(error_text), format, ap);
 	va_end(ap);
 	return code;
+}
+
+/*
+ * getpid() is a system call, a fifth of the shortest request. The page is empty in a child (Linux 4.14, whatever way the
+ * child was made), so what it says is never another process.
+ */
+static pid_t *known_pid;
+
+static void make_known_pid(void)
+{
+	void *page =
+		mmap(NULL, (size_t)sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		return;
+	if (madvise(page, (size_t)sysconf(_SC_PAGESIZE), MADV_WIPEONFORK) < 0)
+		munmap(page, (size_t)sysconf(_SC_PAGESIZE));
+	else
+		known_pid = page;
+}
+
+pid_t lib_process(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pid_t pid;
+
+	pthread_once(&once, make_known_pid);
+	if (!known_pid)
+		return getpid();
+	pid = __atomic_load_n(known_pid, __ATOMIC_RELAXED);
+	if (!pid) {
+		pid = getpid();
+		__atomic_store_n(known_pid, pid, __ATOMIC_RELAXED);
+	}
+	return pid;
 }
 
 static int check_size(size_t size, const char *name)

@@ -17,7 +17,7 @@ int context_check(const struct vaccel_context *context, const char *what)
 {
 	if (!context)
 		return lib_failf(-EINVAL, "%s: none given", what);
-	if (context->pid != getpid())
+	if (context->pid != lib_process())
 		return lib_failf(-ECHILD, "%s: belongs to process %d; after fork() a child must open its own context",
 				 what, (int)context->pid);
 	return 0;
@@ -118,7 +118,7 @@ PUBLIC int vaccel_context_new(const struct vaccel_context_options *options, stru
 	context = calloc(1, sizeof(*context));
 	if (!context)
 		return lib_failf(-ENOMEM, "context: out of memory");
-	context->pid = getpid();
+	context->pid = lib_process();
 	context->refs = 1;
 	context->done_fd = context->poll_fd = context->watched_fd = -1;
 	pthread_mutex_init(&context->lock, NULL);
@@ -136,7 +136,7 @@ PUBLIC void vaccel_context_free(struct vaccel_context *context)
 {
 	struct vaccel_session *session;
 
-	if (!context || context->pid != getpid())
+	if (!context || context->pid != lib_process())
 		return;
 	do {
 		pthread_mutex_lock(&context->lock);

@@ -81,6 +81,9 @@ struct vaccel_request {
 	struct vaccel_request *done_next, *done_prev; /* of the context's completed ones */
 };
 
+/* The calling process; cheaper than getpid(). */
+pid_t lib_process(void);
+
 /* Makes error the calling thread's vaccel_error(); returns its code. */
 int lib_fail(const struct error *error);
 /* The same from code and text. */

@@ -355,7 +355,7 @@ PUBLIC void *vaccel_request_user_data(const struct vaccel_request *request)
 
 PUBLIC void vaccel_request_free(struct vaccel_request *request)
 {
-	if (!request || request->context->pid != getpid())
+	if (!request || request->context->pid != lib_process())
 		return;
 	wait_done(request, -1);
 	pthread_mutex_lock(&request->context->lock);

@@ -4,8 +4,6 @@
 
 #include <endian.h>
 #include <errno.h>
-#include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -13,12 +11,6 @@
 #include <sys/sysinfo.h>
 
 #include "util/util.h"
-
-/*
- * How long a thread looks at the rings before it sleeps: about what two wake-ups cost, so that waiting in vain at most
- * doubles the price. Only where the daemon can run meanwhile, on another CPU.
- */
-#define SPIN_NS 20000
 
 static struct shm *shm_of(struct transport *transport)
 {
@@ -37,11 +29,18 @@ static uint64_t arena_limit(void)
 	return (uint64_t)info.totalram * info.mem_unit / 2;
 }
 
-static unsigned int spin_time(void)
+/* How long a thread looks at the rings before it sleeps: $VACCEL_SPIN_US, for measurements and for who pays for CPU. */
+static uint32_t spin_time(void)
 {
-	cpu_set_t cpus;
+	const char *text = secure_getenv("VACCEL_SPIN_US");
+	unsigned long us;
+	char *end;
 
-	return sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) > 1 ? SPIN_NS : 0;
+	if (!text || !*text)
+		return SPIN_AUTO;
+	errno = 0;
+	us = strtoul(text, &end, 10);
+	return errno || *end || us > SPIN_MAX_US ? SPIN_AUTO : (uint32_t)us;
 }
 
 static int read_config(struct shm *shm, struct error *error)
@@ -106,11 +105,17 @@ static int start_queues(struct shm *shm, struct error *error)
 	return r;
 }
 
-static int watch(struct shm *shm, int fd, uint32_t events)
+/* Both ways of waiting; only ours may leave the counter of call as it is. */
+static int watch(struct shm *shm, int fd, uint32_t events, uint32_t edge)
 {
-	struct epoll_event event = { .events = events };
+	struct epoll_event event = { .events = events, .data.fd = fd };
 
-	return fd < 0 || epoll_ctl(shm->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+	if (fd < 0)
+		return 0;
+	if (epoll_ctl(shm->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
+		return -errno;
+	event.events |= edge;
+	return epoll_ctl(shm->wait, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
 static int make_events(struct shm *shm, struct error *error)
@@ -119,14 +124,15 @@ static int make_events(struct shm *shm, struct error *error)
 
 	shm->call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	shm->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (shm->call < 0 || shm->epoll < 0)
+	shm->wait = epoll_create1(EPOLL_CLOEXEC);
+	if (shm->call < 0 || shm->epoll < 0 || shm->wait < 0)
 		r = -errno;
 	if (r == 0)
-		r = watch(shm, shm->call, EPOLLIN);
+		r = watch(shm, shm->call, EPOLLIN, EPOLLET);
 	if (r == 0)
-		r = watch(shm, frontend_fd(shm->frontend), EPOLLRDHUP);
+		r = watch(shm, frontend_fd(shm->frontend), EPOLLRDHUP, 0);
 	if (r == 0)
-		r = watch(shm, frontend_backend_fd(shm->frontend), EPOLLIN);
+		r = watch(shm, frontend_backend_fd(shm->frontend), EPOLLIN, 0);
 	return r < 0 ? error_set(error, r, "cannot connect: event descriptors: %s", strerror(-r)) : 0;
 }
 
@@ -153,6 +159,7 @@ static void shm_free(struct transport *transport)
 {
 	struct shm *shm = shm_of(transport);
 
+	shm_forget(shm);
 	/* First: after it nobody else writes to what is unmapped here. */
 	arena_fini(&shm->arena);
 	frontend_free(shm->frontend);
@@ -163,6 +170,7 @@ static void shm_free(struct transport *transport)
 	}
 	close_fd(&shm->call);
 	close_fd(&shm->epoll);
+	close_fd(&shm->wait);
 	transport_fini(&shm->transport);
 	free(shm);
 }
@@ -177,8 +185,8 @@ static int shm_new(const char *rest, const struct transport_sink *sink, struct t
 		return error_set(error, -ENOMEM, "out of memory");
 	transport_init(&shm->transport, &transport_shm);
 	shm->sink = *sink;
-	shm->call = shm->epoll = -1;
-	shm->spin_ns = spin_time();
+	shm->call = shm->epoll = shm->wait = -1;
+	spin_init(&shm->spin, spin_time());
 	for (uint32_t i = 0; i < SHM_MAX_QUEUES; i++) {
 		pthread_mutex_init(&shm->queues[i].lock, NULL);
 		shm->queues[i].kick = -1;
@@ -238,16 +246,26 @@ static int shm_query(struct transport *transport, uint32_t what, void *data, siz
 
 static int shm_session_open(struct transport *transport, uint64_t *ret_id, struct error *error)
 {
-	struct wire_request wire = { .type = VIRTIO_ACCEL_T_SESSION_OPEN };
+	struct shm *shm = shm_of(transport);
 
-	return shm_control(shm_of(transport), &wire, NULL, 0, ret_id, error);
+	for (;;) {
+		struct wire_request wire = { .type = VIRTIO_ACCEL_T_SESSION_OPEN };
+		bool closing = __atomic_load_n(&shm->n_posted, __ATOMIC_ACQUIRE);
+		int r = shm_control(shm, &wire, NULL, 0, ret_id, error);
+
+		/* Sessions whose closing has not been answered may still count. */
+		if (r != -EDQUOT || !closing)
+			return r;
+	}
 }
 
 static int shm_session_close(struct transport *transport, uint64_t id, struct error *error)
 {
 	struct wire_request wire = { .type = VIRTIO_ACCEL_T_SESSION_CLOSE, .session = id };
+	struct shm *shm = shm_of(transport);
+	int r = shm_post(shm, &wire, error);
 
-	return shm_control(shm_of(transport), &wire, NULL, 0, NULL, error);
+	return r == -EAGAIN ? shm_control(shm, &wire, NULL, 0, NULL, error) : r;
 }
 
 /* Whole pages, so that the daemon can map it by itself. */
@@ -352,63 +370,58 @@ static int shm_fd(struct transport *transport)
 
 static int lose(struct shm *shm, const struct error *cause)
 {
-	epoll_ctl(shm->epoll, EPOLL_CTL_DEL, shm->call, NULL);
-	epoll_ctl(shm->epoll, EPOLL_CTL_DEL, frontend_fd(shm->frontend), NULL);
-	if (frontend_backend_fd(shm->frontend) >= 0)
-		epoll_ctl(shm->epoll, EPOLL_CTL_DEL, frontend_backend_fd(shm->frontend), NULL);
+	const int fds[] = { shm->call, frontend_fd(shm->frontend), frontend_backend_fd(shm->frontend) };
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		if (fds[i] >= 0)
+			epoll_ctl(shm->epoll, EPOLL_CTL_DEL, fds[i], NULL);
 	shm_give_up(shm, cause);
 	return -ECONNRESET;
+}
+
+/* epoll_pwait2() has nanoseconds, and is not everywhere; rounded up, so that nobody looks again too early. */
+static int milliseconds(int64_t timeout_ns)
+{
+	return timeout_ns < 0 ? -1 : (int)MIN((timeout_ns + 999999) / 1000000, 3600000);
 }
 
 /* Looks at the descriptors, waiting at most timeout_ns. Negative: the connection is lost. */
 static int sleep_on_events(struct shm *shm, int64_t timeout_ns, struct error *error)
 {
-	struct pollfd fds[3] = {
-		{ .fd = shm->call, .events = POLLIN },
-		{ .fd = frontend_fd(shm->frontend), .events = POLLRDHUP },
-		{ .fd = frontend_backend_fd(shm->frontend), .events = POLLIN },
-	};
-	struct timespec ts = { .tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000 };
+	struct epoll_event events[3];
+	int n = epoll_wait(shm->wait, events, ARRAY_SIZE(events), milliseconds(timeout_ns));
+	bool gone = false;
 	uint32_t request;
-	eventfd_t count;
 
-	if (ppoll(fds, ARRAY_SIZE(fds), timeout_ns < 0 ? NULL : &ts, NULL) <= 0)
-		return 0;
-	if (fds[0].revents)
-		eventfd_read(shm->call, &count);
-	/* The limits that are used were read at connect time; a change concerns the next connection. */
-	if (fds[2].revents)
-		frontend_backend_request(shm->frontend, &request, NULL);
-	return fds[1].revents ? error_set(error, -ECONNRESET, "request: the daemon went away") : 0;
+	for (int i = 0; i < n; i++) {
+		/* The limits that are used were read at connect time; a change concerns the next connection. */
+		if (events[i].data.fd == frontend_backend_fd(shm->frontend))
+			frontend_backend_request(shm->frontend, &request, NULL);
+		else
+			gone |= events[i].data.fd == frontend_fd(shm->frontend);
+	}
+	return gone ? error_set(error, -ECONNRESET, "request: the daemon went away") : 0;
 }
 
-static bool spin(struct shm *shm)
+static bool pending(void *opaque)
 {
-	uint64_t end = now_ns() + shm->spin_ns;
-
-	do {
-		for (int i = 0; i < 32; i++) {
-			if (shm_pending(shm))
-				return true;
-#if defined(__x86_64__) || defined(__i386__)
-			__builtin_ia32_pause();
-#endif
-		}
-	} while (now_ns() < end);
-	return false;
+	return shm_pending(opaque);
 }
 
 /* Waits for the first answer and takes what there is. What the daemon answered before it died still counts. */
 static int drain_or_wait(struct shm *shm, int64_t timeout_ns, struct error *error)
 {
+	uint64_t limit = timeout_ns < 0 ? UINT64_MAX : (uint64_t)timeout_ns;
 	int n = shm_drain(shm, error);
 	int r;
 
-	if (n || (timeout_ns && shm->spin_ns && spin(shm) && (n = shm_drain(shm, error))))
+	if (n || (limit && spin_look(&shm->spin, limit, pending, shm) && (n = shm_drain(shm, error))))
 		return n;
 	if (timeout_ns && shm_arm(shm))
 		timeout_ns = 0;
 	r = sleep_on_events(shm, timeout_ns, error);
+	if (limit)
+		spin_slept(&shm->spin);
 	n = shm_drain(shm, error);
 	return n ? n : r;
 }

@@ -26,6 +26,7 @@
 #include "op/wire.h"
 #include "transport/arena.h"
 #include "transport/transport.h"
+#include "util/spin.h"
 #include "vhost/driver_ring.h"
 #include "vhost/frontend.h"
 
@@ -47,12 +48,14 @@ struct shm {
 	struct arena arena;
 	struct shm_queue queues[SHM_MAX_QUEUES];
 	uint32_t n_queues;
-	int call;  /* eventfd of all queues */
-	int epoll; /* call, socket and back-end channel, for poll(2) of others */
-	unsigned int spin_ns;
+	int call;	  /* eventfd of all queues */
+	int epoll;	  /* call, socket and back-end channel, for poll(2) of others */
+	int wait;	  /* epoll as well, with call edge-triggered: for the thread in reap() */
+	struct spin spin; /* of the thread in reap() */
 	char device[160];
 	uint64_t next_id;
-	bool polled; /* somebody polls the epoll descriptor */
+	uint32_t n_posted; /* requests that nobody waits for; atomic */
+	bool polled;	   /* somebody polls the epoll descriptor */
 	bool lost;
 };
 
@@ -71,6 +74,7 @@ struct shm_request {
 	void *copies[OP_MAX_ARGS];	   /* of plain arguments, in the block */
 
 	/* Control: */
+	bool posted; /* nobody waits */
 	struct reaper_item item;
 	struct virtio_accel_resp header; /* in host byte order */
 	int result;
@@ -86,6 +90,12 @@ int shm_submit(struct transport *transport, struct transport_request *request, s
  */
 int shm_control(struct shm *shm, struct wire_request *wire, void *data, size_t room, uint64_t *ret_value,
 		struct error *error);
+
+/* The same, without waiting for the answer, whatever it is. -EAGAIN: no room. */
+int shm_post(struct shm *shm, struct wire_request *wire, struct error *error);
+
+/* When nobody uses the transport any more: frees what was posted and has not been answered. */
+void shm_forget(struct shm *shm);
 
 /* Takes out and completes all that the daemon has answered. Negative: a ring is broken. Only from reap(). */
 int shm_drain(struct shm *shm, struct error *error);

@@ -272,6 +272,12 @@ static void complete(struct shm *shm, struct shm_request *sr)
 {
 	struct transport_request *request = sr->request;
 
+	if (sr->posted) {
+		free_request(sr);
+		__atomic_sub_fetch(&shm->n_posted, 1, __ATOMIC_RELEASE);
+		reaper_progress(&shm->transport.reaper);
+		return;
+	}
 	if (!request) {
 		reaper_done(&shm->transport.reaper, &sr->item);
 		return;
@@ -434,5 +440,38 @@ int shm_control(struct shm *shm, struct wire_request *wire, void *data, size_t r
 		if (r != -EAGAIN)
 			return r;
 		reaper_wait_progress(&shm->transport.reaper, ticket);
+	}
+}
+
+int shm_post(struct shm *shm, struct wire_request *wire, struct error *error)
+{
+	struct shm_request *sr;
+	struct layout layout;
+	int r = lay_out(wire, NULL, 0, &layout, error);
+
+	if (r == 0)
+		r = new_request(shm, &layout, &sr, error);
+	if (r < 0)
+		return r;
+	sr->posted = true;
+	wire->id = sr->id;
+	wire_encode(wire, (uint8_t *)sr->block.data + layout.message);
+	sr->queue = &shm->queues[0];
+	__atomic_add_fetch(&shm->n_posted, 1, __ATOMIC_RELAXED);
+	r = send_request(shm, sr, error);
+	if (r < 0) {
+		__atomic_sub_fetch(&shm->n_posted, 1, __ATOMIC_RELAXED);
+		free_request(sr);
+	}
+	return r;
+}
+
+void shm_forget(struct shm *shm)
+{
+	for (uint32_t i = 0; i < shm->n_queues; i++) {
+		struct shm_request *sr;
+
+		while ((sr = dring_detach(&shm->queues[i].ring)))
+			free_request(sr);
 	}
 }

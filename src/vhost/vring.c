@@ -276,6 +276,11 @@ int vq_pop(struct vq *v, struct vq_chain *ret_chain, struct error *error)
 	return 1;
 }
 
+bool vq_available(const struct vq *v)
+{
+	return le16toh(LOAD(v->avail->idx)) != v->last_avail;
+}
+
 uint64_t vq_next_counter(const struct vq *v)
 {
 	return v->inflight.counter;

@@ -100,6 +100,9 @@ void vq_push(struct vq *vq, uint16_t head, uint32_t len);
 /* Whether the guest wants a signal for what was pushed since the last call. */
 bool vq_wants_signal(struct vq *vq);
 
+/* Whether pop has something to look at. */
+bool vq_available(const struct vq *vq);
+
 /* Asks the guest not to kick. A hint. */
 void vq_disable_kicks(struct vq *vq);
 /* Asks for a kick on the next chain. True: there is one already (or the index is wrong): pop again before waiting. */

@@ -32,7 +32,7 @@ void rig_stop(void);
 /* The same as fixtures of cmocka, with two threads. */
 int rig_setup(void **state);
 int rig_teardown(void **state);
-/* The worker's process; waits until there is one other than `not`. */
+/* The worker's process; waits until there is one other than `but`. */
 pid_t rig_worker(pid_t but);
 /* Waits until the process has ended. */
 void rig_wait_gone(pid_t pid);

@@ -330,7 +330,7 @@ static void no_descriptors_left(void **state)
 
 	start(&(struct start){ .config = "" });
 	g = guest_open_all();
-	limit_daemon(4);
+	limit_daemon(16);
 	fd = raw_connect();
 	assert_true(fd >= 0);
 	wait_in_log("cannot accept");

@@ -89,7 +89,7 @@ static void built_in_defaults(void **state)
 static void every_key(void **state)
 {
 	struct config *config = load("[engine]\n"
-				     "threads = 3\nop_threads = 4\nqueues = 5\ncache_dir = /var/cache/x\n"
+				     "threads = 3\nop_threads = 4\nqueues = 5\nspin_us = 6\ncache_dir = /var/cache/x\n"
 				     "[limits]\n"
 				     "sessions = 6\nbuffers = 7\nrequests = 8\ntotal_requests = 10\nconnections = 9\n"
 				     "buffer_bytes = 64K\nregistered_bytes = 1M\ngathered_bytes = 2M\nrequest_bytes = "
@@ -103,6 +103,7 @@ static void every_key(void **state)
 	assert_int_equal(config->threads, 3);
 	assert_int_equal(config->op_threads, 4);
 	assert_int_equal(config->queues, 5);
+	assert_int_equal(config->spin_us, 6);
 	assert_string_equal(config->cache_dir, "/var/cache/x");
 	assert_int_equal(config->limits.sessions, 6);
 	assert_int_equal(config->limits.buffers, 7);

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See spin.h. */
+#include "util/spin.h"
+
+#include <sched.h>
+#include <sys/resource.h>
+
+#include "util/util.h"
+
+#define AUTO_US	     50
+#define FIRST_LOOKS  128  /* before anything is paid for looking: one to two microseconds */
+#define LOOKS	     32	  /* between two readings of the clock */
+#define FIRST_NS     2000 /* the window where there was none */
+#define ABSTAIN	     256
+#define SHORT_SLEEPS 2 /* a sleep of up to so many max_ns is short: waking up is part of it */
+
+static inline void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+unsigned int spin_cpus(uint32_t us)
+{
+	cpu_set_t cpus;
+
+	if (us != SPIN_AUTO)
+		return (unsigned int)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
+	return sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? (unsigned int)CPU_COUNT(&cpus) : 1;
+}
+
+static long switches(void)
+{
+	struct rusage usage;
+
+	return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : 0;
+}
+
+void spin_init(struct spin *spin, uint32_t us)
+{
+	uint64_t max_ns = spin_cpus(us) < 2 ? 0 : UINT64_C(1000) * (us == SPIN_AUTO ? AUTO_US : us);
+
+	*spin = (struct spin){ .max_ns = max_ns, .window_ns = max_ns };
+}
+
+static bool look_often(int looks, bool (*ready)(void *opaque), void *opaque)
+{
+	for (int i = 0; i < looks; i++) {
+		if (ready(opaque))
+			return true;
+		relax();
+	}
+	return false;
+}
+
+/* Until the window is over. Preempted meanwhile: somebody wants the processor, maybe the one who is waited for. */
+static bool look_on(struct spin *spin, uint64_t window, bool (*ready)(void *opaque), void *opaque)
+{
+	long before = switches();
+
+	do {
+		if (look_often(LOOKS, ready, opaque))
+			return true;
+	} while (now_ns() - spin->began_ns < window);
+	if (switches() != before)
+		spin->abstain = ABSTAIN;
+	return false;
+}
+
+bool spin_look(struct spin *spin, uint64_t limit_ns, bool (*ready)(void *opaque), void *opaque)
+{
+	uint64_t window = MIN(spin->window_ns, limit_ns);
+
+	spin->began_ns = 0;
+	if (!spin->max_ns)
+		return ready(opaque);
+	if (spin->abstain) {
+		spin->abstain--;
+		return ready(opaque);
+	}
+	if (window && look_often(FIRST_LOOKS, ready, opaque))
+		return true;
+	spin->began_ns = now_ns();
+	return window ? look_on(spin, window, ready, opaque) : ready(opaque);
+}
+
+void spin_slept(struct spin *spin)
+{
+	uint64_t slept;
+
+	if (!spin->began_ns)
+		return;
+	slept = now_ns() - spin->began_ns;
+	spin->began_ns = 0;
+	if (slept <= SHORT_SLEEPS * spin->max_ns)
+		spin->window_ns = MIN(MAX(2 * spin->window_ns, FIRST_NS), spin->max_ns);
+	else if (spin->window_ns > FIRST_NS)
+		spin->window_ns /= 2;
+	else
+		spin->window_ns = 0;
+}
