@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +51,14 @@ static int try_connect(const char *path)
 	return r;
 }
 
+static void redirect(const char *log)
+{
+	int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+
+	if (fd < 0 || dup2(fd, STDERR_FILENO) < 0)
+		_exit(127);
+}
+
 static int wait_listening(struct daemon *daemon)
 {
 	const struct timespec step = { .tv_nsec = 20000000 };
@@ -86,6 +95,8 @@ int daemon_start(struct daemon *daemon)
 	if (daemon->pid == 0) {
 		/* A test that is killed leaves nothing running. */
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		if (daemon->log[0])
+			redirect(daemon->log);
 		if (getppid() == parent)
 			execl(program, program, config, path, (char *)NULL);
 		_exit(127);

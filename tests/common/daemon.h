@@ -13,6 +13,7 @@ struct daemon {
 	char config[96];
 	char socket[96];
 	char url[112]; /* "shm:" and the socket */
+	char log[96];  /* its standard error goes there; "": to ours. Set between prepare and start */
 	pid_t pid;     /* 0: not running */
 };
 
