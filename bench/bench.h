@@ -206,9 +206,9 @@ struct bench_turn {
 	uint64_t n;	     /* samples */
 	const uint64_t *ns;  /* valid until the runner's next command */
 	uint64_t n_ops;	     /* with those that the task's end() finished */
-	uint64_t elapsed_ns; /* from the first of them to the end of the last */
+	uint64_t n_warm;     /* operations before the first sample */
+	uint64_t elapsed_ns; /* from then on */
 	uint64_t cpu_ns;     /* of the measuring process */
-	uint64_t other_ns;   /* of the other end */
 	uint64_t copied_bytes;
 };
 
@@ -226,8 +226,6 @@ void bench_runner_free(struct bench_runner *runner);
 /* Connects to url, which NULL leaves to the library. *ret_described: cli_describe()'s object, NULL for BENCH_RAW; *ret_other: of BENCH_RAW, else 0. */
 int bench_runner_open(struct bench_runner *runner, const char *url, struct json_object **ret_described,
 		      pid_t *ret_other, struct bench_failure *failure);
-/* Whose CPU time turns are to tell of. */
-void bench_runner_watch(struct bench_runner *runner, pid_t other);
 /* Prepares, runs once, checks. */
 int bench_runner_prepare(struct bench_runner *runner, uint64_t size, struct bench_failure *failure);
 /* A turn of at most max samples: begins, and waits for the end. Several runners may have begun at once. */

@@ -21,7 +21,7 @@ struct side {
 	uint64_t *samples;
 	/* Of the size that is measured: */
 	size_t n_samples;
-	uint64_t n_ops, elapsed_ns, cpu_ns, other_ns, copied_bytes;
+	uint64_t n_ops, n_warm, elapsed_ns, cpu_ns, other_ns, copied_bytes;
 };
 
 struct run {
@@ -167,8 +167,6 @@ static int open_side(struct run *run, struct side *side, const struct bench_daem
 	}
 	if (daemon)
 		side->other = bench_daemon_worker(daemon);
-	for (unsigned int i = 0; i < side->n_runners; i++)
-		bench_runner_watch(side->runners[i], side->other);
 	if (run->given && run->bench->task)
 		name_given(run, side);
 	return CLI_OK;
@@ -209,13 +207,14 @@ static void add_turn(struct run *run, struct side *side, const struct bench_turn
 	for (uint64_t i = 0; i < turn->n && side->n_samples < most_samples(run->options); i++)
 		side->samples[side->n_samples++] = turn->ns[i];
 	side->n_ops += turn->n_ops;
+	side->n_warm += turn->n_warm;
 	side->cpu_ns += turn->cpu_ns;
 	side->copied_bytes += turn->copied_bytes;
 }
 
 static int take_turn(struct run *run, struct side *side, uint64_t size)
 {
-	uint64_t left = most_samples(run->options) - side->n_samples;
+	uint64_t left = most_samples(run->options) - side->n_samples, other = bench_cpu_ns(side->other);
 	uint64_t each = MIN((left + side->n_runners - 1) / side->n_runners, run->bench->turn_samples);
 	uint64_t start = now_ns();
 	struct bench_turn turn;
@@ -228,10 +227,10 @@ static int take_turn(struct run *run, struct side *side, uint64_t size)
 			return tell_failure(run, side, size, &failure);
 		add_turn(run, side, &turn);
 	}
-	/* All processes of a side have the same other end, and the same turn. */
-	side->other_ns += turn.other_ns;
 	side->elapsed_ns += side->n_runners > 1 ? now_ns() - start : turn.elapsed_ns;
 	poll(NULL, 0, PAUSE_MS);
+	/* Now that it sleeps: the kernel is late to tell of a process that runs. */
+	side->other_ns += bench_cpu_ns(side->other) - other;
 	return CLI_OK;
 }
 
@@ -301,7 +300,7 @@ static void add_row(struct run *run, struct side *side, uint64_t size)
 		.side = &side->def,
 		.rate = n / (double)MAX(side->elapsed_ns, 1) * 1e9,
 		.client_ns = (double)side->cpu_ns / n,
-		.other_ns = side->other ? (double)side->other_ns / n : -1,
+		.other_ns = side->other ? (double)side->other_ns / (n + (double)side->n_warm) : -1,
 		.n_ops = side->n_ops,
 		.copied_bytes = side->copied_bytes,
 	};
@@ -312,7 +311,7 @@ static void add_row(struct run *run, struct side *side, uint64_t size)
 static void reset(struct side *side)
 {
 	side->n_samples = 0;
-	side->n_ops = side->elapsed_ns = side->cpu_ns = side->other_ns = side->copied_bytes = 0;
+	side->n_ops = side->n_warm = side->elapsed_ns = side->cpu_ns = side->other_ns = side->copied_bytes = 0;
 }
 
 static int measure_size(struct run *run, uint64_t size)

@@ -35,8 +35,8 @@ struct area {
 	struct error error;
 	char action[32];
 	char described[DESCRIBE_MAX];
-	pid_t other; /* the parent's to change after OPEN */
-	uint64_t n, n_ops, elapsed_ns, cpu_ns, other_ns, copied_bytes;
+	pid_t other;
+	uint64_t n, n_ops, n_warm, elapsed_ns, cpu_ns, copied_bytes;
 	uint64_t samples[BENCH_TURN_SAMPLES];
 };
 
@@ -217,15 +217,16 @@ static int copied_bytes(struct area *area, struct bench_job *job, uint64_t *ret)
 
 static int turn(struct area *area, struct bench_job *job)
 {
-	uint64_t before, after, cpu, other, start;
+	uint64_t before, after, cpu, start;
 	int r = begin(area, job);
 
+	area->n_ops = 0;
 	if (r == 0)
 		r = warm_up(area, job);
+	area->n_warm = area->n_ops;
 	area->n = area->n_ops = 0;
 	if (r == 0)
 		r = copied_bytes(area, job, &before);
-	other = bench_cpu_ns(area->other);
 	cpu = bench_cpu_ns(getpid());
 	start = now_ns();
 	if (r == 0)
@@ -234,7 +235,6 @@ static int turn(struct area *area, struct bench_job *job)
 		r = end(area, job);
 	area->elapsed_ns = now_ns() - start;
 	area->cpu_ns = bench_cpu_ns(getpid()) - cpu;
-	area->other_ns = bench_cpu_ns(area->other) - other;
 	if (r == 0)
 		r = copied_bytes(area, job, &after);
 	if (r == 0)
@@ -377,11 +377,6 @@ int bench_runner_open(struct bench_runner *runner, const char *url, struct json_
 	return 0;
 }
 
-void bench_runner_watch(struct bench_runner *runner, pid_t other)
-{
-	runner->area->other = other;
-}
-
 int bench_runner_prepare(struct bench_runner *runner, uint64_t size, struct bench_failure *failure)
 {
 	runner->area->size = size;
@@ -406,9 +401,9 @@ int bench_runner_end(struct bench_runner *runner, struct bench_turn *ret_turn, s
 		.n = area->n,
 		.ns = area->samples,
 		.n_ops = area->n_ops,
+		.n_warm = area->n_warm,
 		.elapsed_ns = area->elapsed_ns,
 		.cpu_ns = area->cpu_ns,
-		.other_ns = area->other_ns,
 		.copied_bytes = area->copied_bytes,
 	};
 	return 0;
