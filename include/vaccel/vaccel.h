@@ -64,6 +64,8 @@ const char *vaccel_error(void);
 struct vaccel_context_options {
 	size_t size; /* sizeof(struct vaccel_context_options) */
 	const char *transport;
+	uint32_t trace;	   /* 1: times are taken for vaccel_context_stage() */
+	uint32_t reserved; /* 0 */
 };
 
 /** Connects. options may be NULL. Free with vaccel_context_free(). Since 0.1. */
@@ -109,6 +111,22 @@ int vaccel_context_op(struct vaccel_context *context, size_t index, struct vacce
  * checked. -EOPNOTSUPP the other end does not know the question. Since 0.1.
  */
 int vaccel_context_query(struct vaccel_context *context, uint32_t what, void *data, size_t len, size_t *ret_len);
+
+/**
+ * How long this context's operations have spent in a stage of their way inside the library, since it was made. All zero but
+ * the name if its options did not ask for times. The name is static.
+ */
+struct vaccel_stage_info {
+	size_t size; /* in: sizeof(struct vaccel_stage_info) */
+	const char *name;
+	uint64_t count; /* operations */
+	uint64_t sum_ns;
+	uint64_t median_ns; /* within a quarter, as is the next */
+	uint64_t p99_ns;    /* that 99 in 100 do not exceed */
+};
+
+/** Row index, in the order in which operations pass the stages. -ENOENT past the end. Since 0.1. */
+int vaccel_context_stage(struct vaccel_context *context, size_t index, struct vaccel_stage_info *ret_info);
 
 /* ---- Session ---- */
 

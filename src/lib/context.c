@@ -81,7 +81,7 @@ static int not_known(const char *url)
 	return lib_failf(-EINVAL, "transport %.*s: not known; a URL starts with one of %s", URL_SHOWN, url, schemes);
 }
 
-static int open_transport(struct vaccel_context *context)
+static int open_transport(struct vaccel_context *context, bool trace)
 {
 	const struct transport_sink sink = { .completed = request_completed, .opaque = context };
 	const struct transport_ops *ops;
@@ -98,6 +98,7 @@ static int open_transport(struct vaccel_context *context)
 		error_prefix(&error, "transport %.*s", URL_SHOWN, context->url);
 		return lib_fail(&error);
 	}
+	context->transport->trace = trace;
 	ops->limits(context->transport, &context->limits);
 	return 0;
 }
@@ -114,6 +115,9 @@ PUBLIC int vaccel_context_new(const struct vaccel_context_options *options, stru
 		r = lib_read_struct(&known, sizeof(known), options, "vaccel_context_options");
 		if (r < 0)
 			return r;
+		if (known.trace > 1 || known.reserved)
+			return lib_failf(-EINVAL, "context: trace is %u, not 0 or 1, or reserved is %u, not 0",
+					 known.trace, known.reserved);
 	}
 	context = calloc(1, sizeof(*context));
 	if (!context)
@@ -123,7 +127,7 @@ PUBLIC int vaccel_context_new(const struct vaccel_context_options *options, stru
 	context->done_fd = context->poll_fd = context->watched_fd = -1;
 	pthread_mutex_init(&context->lock, NULL);
 	context->url = choose_url(&known);
-	r = context->url ? open_transport(context) : lib_failf(-ENOMEM, "context: out of memory");
+	r = context->url ? open_transport(context, known.trace) : lib_failf(-ENOMEM, "context: out of memory");
 	if (r < 0) {
 		context_unref(context);
 		return r;

@@ -197,3 +197,26 @@ PUBLIC int vaccel_context_op(struct vaccel_context *context, size_t index, struc
 	};
 	return lib_write_struct(ret_info, &out, sizeof(out), "vaccel_op_info");
 }
+
+PUBLIC int vaccel_context_stage(struct vaccel_context *context, size_t index, struct vaccel_stage_info *ret_info)
+{
+	const struct op_stage_desc *stage;
+	struct vaccel_stage_info out;
+	struct hist hist = { 0 };
+	int r = context_check(context, "context");
+
+	if (r < 0)
+		return r;
+	if (index >= STAGE_FIRST_OF_DAEMON)
+		return lib_failf(-ENOENT, "stage in row %zu: there are %d rows", index, STAGE_FIRST_OF_DAEMON);
+	stage = op_stage_at(index);
+	hist_merge(&hist, &context->transport->times[index]);
+	out = (struct vaccel_stage_info){
+		.name = stage->name,
+		.count = hist.count,
+		.sum_ns = hist.sum_ns,
+		.median_ns = (uint64_t)hist_quantile(&hist, 0.5),
+		.p99_ns = (uint64_t)hist_quantile(&hist, 0.99),
+	};
+	return lib_write_struct(ret_info, &out, sizeof(out), "vaccel_stage_info");
+}

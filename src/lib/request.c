@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 
 #include "lib/internal.h"
+#include "transport/trace.h"
 #include "util/util.h"
 
 /* ---- Lists and counts ---- */
@@ -92,6 +93,7 @@ void request_completed(void *opaque, struct transport_request *transport)
 	struct vaccel_context *context = opaque;
 
 	buffers_release(request);
+	trace_done(context->transport, &request->transport);
 	if (request->sync) {
 		reaper_done(&context->transport->reaper, &request->item);
 		return;
@@ -195,6 +197,7 @@ static int start(struct vaccel_request *request)
 	struct error error = { 0 };
 	int r;
 
+	trace_mark(transport, &request->transport.times.encoded);
 	for (;;) {
 		uint64_t ticket = reaper_ticket(&transport->reaper);
 
@@ -211,8 +214,12 @@ static int run_at_once(struct vaccel_request *request)
 {
 	struct transport *transport = request->context->transport;
 	struct error error = { 0 };
-	int r = transport->ops->run(transport, &request->transport, &error);
+	int r;
 
+	trace_mark(transport, &request->transport.times.encoded);
+	r = transport->ops->run(transport, &request->transport, &error);
+	if (r == 0)
+		trace_done(transport, &request->transport);
 	error.code = r;
 	return r < 0 ? lib_fail(&error) : 0;
 }
@@ -242,6 +249,7 @@ PUBLIC int vaccel_run(struct vaccel_session *session, const struct vaccel_call *
 	if (r < 0)
 		return r;
 	request.sync = true;
+	trace_begin(session->context->transport, &request.transport);
 	r = fill(&request, session, call);
 	if (r < 0)
 		return r;
@@ -273,6 +281,7 @@ PUBLIC int vaccel_submit(struct vaccel_session *session, const struct vaccel_cal
 	request = calloc(1, sizeof(*request));
 	if (!request)
 		return lib_failf(-ENOMEM, "request: out of memory");
+	trace_begin(session->context->transport, &request->transport);
 	r = fill(request, session, call);
 	if (r < 0) {
 		free(request);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "transport/trace.h"
 #include "util/util.h"
 
 #define ALIGN	    64
@@ -217,7 +218,9 @@ int shm_submit(struct transport *transport, struct transport_request *request, s
 	request->cookie = sr->id;
 	/* Ids of sessions count up, so they spread; one session's requests stay in order. */
 	sr->queue = &shm->queues[request->op.session % shm->n_queues];
+	trace_mark(transport, &request->times.encoded);
 	r = send_request(shm, sr, error);
+	trace_mark(transport, &request->times.submitted);
 	if (r < 0)
 		free_request(sr);
 	return r;
@@ -320,8 +323,11 @@ static int drain_queue(struct shm *shm, struct shm_queue *queue, struct error *e
 		if (n < 0)
 			return n;
 		for (int i = 0; i < n; i++) {
-			int r = read_response(srs[i], lens[i], &srs[i]->error);
+			int r;
 
+			if (srs[i]->request)
+				trace_mark(&shm->transport, &srs[i]->request->times.answered);
+			r = read_response(srs[i], lens[i], &srs[i]->error);
 			if (r < 0)
 				srs[i]->result = r;
 			complete(shm, srs[i]);

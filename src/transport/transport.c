@@ -47,3 +47,26 @@ void transport_fini(struct transport *transport)
 {
 	reaper_fini(&transport->reaper);
 }
+
+static void add(struct transport *transport, enum op_stage stage, uint64_t from, uint64_t to)
+{
+	hist_add(&transport->times[stage], to > from ? to - from : 0);
+}
+
+void trace_add(struct transport *transport, const struct transport_request *request)
+{
+	const struct transport_times *times = &request->times;
+	uint64_t now = now_ns();
+	uint64_t encoded = __atomic_load_n(&times->encoded, __ATOMIC_RELAXED);
+	uint64_t submitted = __atomic_load_n(&times->submitted, __ATOMIC_RELAXED);
+	uint64_t answered = __atomic_load_n(&times->answered, __ATOMIC_RELAXED);
+
+	/* What a transport does not tell apart is waiting. */
+	encoded = encoded ? encoded : times->began;
+	submitted = submitted ? submitted : encoded;
+	answered = answered ? answered : now;
+	add(transport, STAGE_ENCODE, times->began, encoded);
+	add(transport, STAGE_SUBMIT, encoded, submitted);
+	add(transport, STAGE_WAIT, submitted, answered);
+	add(transport, STAGE_TAKE, answered, now);
+}

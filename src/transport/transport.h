@@ -17,23 +17,37 @@
 #include <stdint.h>
 
 #include "op/request.h"
+#include "op/stage.h"
 #include "transport/reaper.h"
 #include "uapi/virtio_accel.h"
 #include "util/error.h"
+#include "util/hist.h"
 
 struct transport_ops;
 
 /* First member of each transport's own struct. */
 struct transport {
 	const struct transport_ops *ops;
-	struct reaper reaper;  /* waits for completions; the library's sink calls reaper_done() */
-	uint64_t bytes_copied; /* of arguments, by this process; atomic */
+	struct reaper reaper;			  /* waits for completions; the library's sink calls reaper_done() */
+	uint64_t bytes_copied;			  /* of arguments, by this process; atomic */
+	bool trace;				  /* times are taken; set before the first request */
+	struct hist times[STAGE_FIRST_OF_DAEMON]; /* of the library\'s stages */
+};
+
+/* When a request passed from one stage to the next (trace.h); 0: it did not say. */
+struct transport_times {
+	uint64_t began;	    /* the call */
+	uint64_t encoded;   /* written for the other end, or given to the transport that does */
+	uint64_t submitted; /* the other end has it, and knows */
+	uint64_t answered;  /* the answer is seen */
 };
 
 /* Embedded in the library's request object. */
 struct transport_request {
 	struct op_request op; /* arguments as pointers of this process; buffer and offset set for registered ones */
 	uint64_t cookie;      /* set by submit(): names it for cancel() */
+
+	struct transport_times times; /* if the transport takes times */
 
 	/* Set before the sink is called. */
 	int result;
@@ -113,6 +127,9 @@ const struct transport_ops *transport_find(const char *url, const char **ret_res
 /* For the transports: sets up and tears down what is common. */
 void transport_init(struct transport *transport, const struct transport_ops *ops);
 void transport_fini(struct transport *transport);
+
+/* Adds the stages of a request that completes now. Only for trace_done(). */
+void trace_add(struct transport *transport, const struct transport_request *request);
 
 extern const struct transport_ops transport_local, transport_virtio, transport_shm;
 

@@ -21,8 +21,14 @@ static void test_struct_sizes(void **state)
 	options.size = sizeof(size_t) - 1;
 	assert_error(vaccel_context_new(&options, &context), -EINVAL, "size is 7");
 	longer.more = 1;
-	assert_error(vaccel_context_new(&longer.known, &context), -EINVAL, "byte 16 is set");
+	assert_error(vaccel_context_new(&longer.known, &context), -EINVAL, "byte 24 is set");
 	longer.more = 0;
+	longer.known.reserved = 1;
+	assert_error(vaccel_context_new(&longer.known, &context), -EINVAL, "reserved is 1");
+	longer.known.reserved = 0;
+	longer.known.trace = 2;
+	assert_error(vaccel_context_new(&longer.known, &context), -EINVAL, "trace is 2");
+	longer.known.trace = 0;
 	assert_ok(vaccel_context_new(&longer.known, &context));
 	vaccel_context_free(context);
 	/* Shorter: only the size is there, so the transport is chosen as if there were no options. */
@@ -152,6 +158,73 @@ static uint64_t counted(const void *answer, size_t len, const char *name, uint32
 }
 
 /* What the other end counted is what was asked of it, by this context alone. */
+/* How many operations have passed each stage, which must be the same for all. */
+static uint64_t staged(struct vaccel_context *context)
+{
+	static const char *const names[] = { "encode", "submit", "wait", "take" };
+	struct vaccel_stage_info info = { .size = sizeof(info) };
+	uint64_t count = 0;
+
+	for (size_t i = 0; i < 4; i++) {
+		assert_ok(vaccel_context_stage(context, i, &info));
+		assert_string_equal(info.name, names[i]);
+		if (i > 0)
+			assert_int_equal(info.count, count);
+		count = info.count;
+		assert_true(info.count > 0 || (info.sum_ns == 0 && info.median_ns == 0 && info.p99_ns == 0));
+		assert_true(info.median_ns <= info.p99_ns);
+	}
+	assert_error(vaccel_context_stage(context, 4, &info), -ENOENT, "4 rows");
+	return count;
+}
+
+static void test_stages(void **state)
+{
+	const struct vaccel_context_options options = { .size = sizeof(options), .transport = fixture_url, .trace = 1 };
+	struct vaccel_call call = { .size = sizeof(call), .op = VACCEL_OP_NOOP };
+	struct fixture *f = *state;
+	struct vaccel_context *context;
+	struct vaccel_session *session;
+	struct vaccel_request *request;
+
+	assert_ok(vaccel_noop(f->session));
+	assert_int_equal(staged(f->context), 0);
+	assert_ok(vaccel_context_new(&options, &context));
+	assert_ok(vaccel_session_open(context, &session));
+	assert_int_equal(staged(context), 0);
+	for (uint64_t i = 1; i <= 3; i++) {
+		assert_ok(vaccel_noop(session));
+		assert_int_equal(staged(context), i);
+	}
+	assert_ok(vaccel_submit(session, &call, &request));
+	assert_ok(vaccel_request_wait(request, -1));
+	vaccel_request_free(request);
+	assert_int_equal(staged(context), 4);
+	vaccel_context_free(context);
+	assert_error(vaccel_context_stage(f->context, 0, NULL), -EINVAL, "vaccel_stage_info");
+}
+
+/* Only what shared memory makes necessary, and of no registered buffer. */
+static void test_bytes_copied(void **state)
+{
+	struct vaccel_info info = { .size = sizeof(info) };
+	struct fixture *f = *state;
+	struct vaccel_buffer *buffer;
+	struct product product;
+
+	assert_ok(vaccel_buffer_alloc(f->session, sizeof(float) * 3 * 16 * 16, &buffer));
+	product_init(&product, 16, 5, 1, vaccel_buffer_data(buffer));
+	assert_ok(vaccel_run(f->session, &product.call));
+	assert_ok(vaccel_context_info(f->context, &info));
+	assert_int_equal(info.bytes_copied, 0);
+	product_init(&product, 16, 5, 1, NULL);
+	assert_ok(vaccel_run(f->session, &product.call));
+	assert_ok(vaccel_context_info(f->context, &info));
+	assert_int_equal(info.bytes_copied, !strncmp(fixture_url, "shm:", 4) ? sizeof(float) * 3 * 16 * 16 : 0);
+	product_fini(&product);
+	assert_ok(vaccel_buffer_free(buffer));
+}
+
 static void test_query(void **state)
 {
 	const struct vaccel_context_options options = { .size = sizeof(options), .transport = fixture_url };
@@ -381,6 +454,8 @@ static int run(void)
 		TEST(test_null),
 		TEST(test_info),
 		TEST(test_query),
+		TEST(test_stages),
+		TEST(test_bytes_copied),
 		TEST(test_bad_calls),
 		TEST(test_gemm),
 		TEST(test_no_work_no_write),
