@@ -28,6 +28,7 @@
 #define BENCH_MAX_PROCESSES 8 /* of one side */
 #define BENCH_MAX_DAEMONS   4
 #define BENCH_TURN_SAMPLES  4096 /* of one process in one turn */
+#define BENCH_MAX_STAGES    24
 
 struct bench_options {
 	struct cli_common common;
@@ -37,7 +38,7 @@ struct bench_options {
 	const char *against;
 	const char *plot;
 	const char *from;
-	int plain, is_double, raw;
+	int plain, is_double, raw, profile;
 	uint64_t seed;
 };
 
@@ -138,6 +139,14 @@ struct bench_row {
 	uint64_t copied_bytes; /* by the library and by the daemon, if the bench counts them */
 };
 
+/* How long operations spent in a stage of their way. */
+struct bench_stage {
+	char name[24];
+	char where[8]; /* "library", "daemon" or "both" */
+	uint64_t count;
+	double mean_ns, median_ns, p99_ns; /* NAN: not known */
+};
+
 struct bench {
 	const char *name;
 	const char *summary;
@@ -187,6 +196,13 @@ void bench_result_ratios(struct json_object *result, const struct bench *bench, 
 /* The row of a side and size; NULL: there is none. */
 const struct bench_row *bench_find_row(const struct bench_row *rows, size_t n, const char *side, uint64_t size);
 
+/* ---- profile.c ---- */
+
+/* In a measuring process: the stages of all its operations so far; room for BENCH_MAX_STAGES. */
+int bench_profile_collect(struct bench_job *job, struct bench_stage *stages, size_t *ret_n, struct error *error);
+void bench_profile_add(struct json_object *result, const struct bench_side *side, const struct bench_stage *stages,
+		       size_t n);
+
 /* ---- report.c, plot.c, where.c ---- */
 
 /* Whether an object has the shape that table and plot rely on. */
@@ -231,6 +247,9 @@ int bench_runner_prepare(struct bench_runner *runner, uint64_t size, struct benc
 /* A turn of at most max samples: begins, and waits for the end. Several runners may have begun at once. */
 int bench_runner_begin(struct bench_runner *runner, uint64_t max, uint64_t turn_ns);
 int bench_runner_end(struct bench_runner *runner, struct bench_turn *ret_turn, struct bench_failure *failure);
+/* Valid until the next command. */
+int bench_runner_profile(struct bench_runner *runner, const struct bench_stage **ret_stages, size_t *ret_n,
+			 struct bench_failure *failure);
 /* Checks and finishes. */
 int bench_runner_finish(struct bench_runner *runner, struct bench_failure *failure);
 
@@ -241,6 +260,7 @@ struct bench_daemons {
 	char folder[96];
 	pid_t keeper;
 	int fd; /* of the keeper; -1: none */
+	const struct bench_options *options;
 	size_t n;
 	struct bench_daemon {
 		const struct bench_side *side; /* one of those that it is for */
@@ -250,7 +270,7 @@ struct bench_daemons {
 };
 
 /* Makes the folder and the process that will tidy up. */
-int bench_daemons_init(struct bench_daemons *daemons, struct error *error);
+int bench_daemons_init(struct bench_daemons *daemons, const struct bench_options *options, struct error *error);
 /* The daemon for a side; starts it if it is the first that asks. */
 int bench_daemons_get(struct bench_daemons *daemons, const struct bench *bench, const struct bench_side *side,
 		      struct bench_daemon **ret_daemon, struct error *error);

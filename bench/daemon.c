@@ -220,12 +220,12 @@ static void tidy(void)
 	waitpid(keeper_pid, NULL, 0);
 }
 
-int bench_daemons_init(struct bench_daemons *daemons, struct error *error)
+int bench_daemons_init(struct bench_daemons *daemons, const struct bench_options *options, struct error *error)
 {
 	const char *tmp = getenv("TMPDIR");
 	int pair[2], r;
 
-	*daemons = (struct bench_daemons){ .fd = -1 };
+	*daemons = (struct bench_daemons){ .fd = -1, .options = options };
 	find_plugins();
 	snprintf(daemons->folder, sizeof(daemons->folder), "%s/vaccel-bench.XXXXXX",
 		 tmp && *tmp == '/' && strlen(tmp) < MAX_TMP ? tmp : "/tmp");
@@ -278,7 +278,8 @@ static bool has_key(const char *section, const char *key)
 	return false;
 }
 
-static int write_config(const char *path, const struct bench *bench, enum bench_waiting waiting, struct error *error)
+static int write_config(const struct bench_daemons *daemons, const char *path, const struct bench *bench,
+			enum bench_waiting waiting, struct error *error)
 {
 	FILE *file = fopen(path, "we");
 	bool failed;
@@ -288,6 +289,8 @@ static int write_config(const char *path, const struct bench *bench, enum bench_
 	fprintf(file, "[engine]\nthreads = %u\nop_threads = 1\n", bench->threads);
 	if (waiting != BENCH_WAIT_DEFAULT && has_key("engine", "spin_us"))
 		fprintf(file, "spin_us = %u\n", waiting == BENCH_PARKED ? 0 : DAEMON_POLL_US);
+	if (daemons->options->profile)
+		fputs("\n[metrics]\ntrace = on\n", file);
 	fputs("\n[order]\ndefault = openblas reference\n", file);
 	failed = ferror(file);
 	failed |= fclose(file) != 0;
@@ -298,7 +301,7 @@ int bench_daemons_local(struct bench_daemons *daemons, const struct bench *bench
 			struct error *error)
 {
 	snprintf(url, len, "local:%s/local.conf", daemons->folder);
-	return write_config(url + strlen("local:"), bench, BENCH_WAIT_DEFAULT, error);
+	return write_config(daemons, url + strlen("local:"), bench, BENCH_WAIT_DEFAULT, error);
 }
 
 /* ---- daemons ---- */
@@ -363,7 +366,7 @@ int bench_daemons_get(struct bench_daemons *daemons, const struct bench *bench, 
 	snprintf(path, sizeof(path), "shm:%s/%zu.sock", daemons->folder, daemons->n);
 	memcpy(daemon->url, path, sizeof(daemon->url));
 	snprintf(path, sizeof(path), "%s/%zu.conf", daemons->folder, daemons->n);
-	r = write_config(path, bench, side->waiting, error);
+	r = write_config(daemons, path, bench, side->waiting, error);
 	if (r == 0)
 		r = start(daemons, daemons->n, error);
 	if (r < 0)

@@ -107,7 +107,33 @@ static void print_rows(const struct json_object *result)
 	table_free(&table);
 }
 
-/* What serves the operation that the bench is named for, or the first one. */
+static void print_profile(const struct json_object *result)
+{
+	static const char *const titles[] = { "side", "stage", "where", "count", "mean us", "median us", "p99 us" };
+	struct json_object *stages = get(result, "profile", json_type_array);
+	struct table *table;
+
+	if (!stages)
+		return;
+	table = table_new(ARRAY_SIZE(titles), titles);
+	for (size_t i = 0; i < json_object_array_length(stages); i++) {
+		struct json_object *row = json_object_array_get_idx(stages, i);
+
+		table_cell(table, "%s", text_of(row, "side"));
+		table_cell(table, "%s", text_of(row, "stage"));
+		table_cell(table, "%s", text_of(row, "where"));
+		number_cell(table, row, "count", 1, 0);
+		number_cell(table, row, "mean_ns", 1e3, 3);
+		number_cell(table, row, "median_ns", 1e3, 3);
+		number_cell(table, row, "p99_ns", 1e3, 3);
+	}
+	table_print(table);
+	table_free(&table);
+	printf("between: what is waited for and not in the daemon's total, which has the daemon's other stages but "
+	       "signal\n\n");
+}
+
+/* What serves the operation that is measured. */
 static void print_served(const struct json_object *result, const struct json_object *side)
 {
 	struct json_object *ops = get(side, "ops", json_type_array);
@@ -140,6 +166,7 @@ void bench_print(struct json_object *result)
 
 	print_rows(result);
 	printf("medians; spread is the distance of the quartiles over the median; CPU time is per operation\n\n");
+	print_profile(result);
 	for (size_t i = 0; i < json_object_array_length(sides); i++)
 		print_side(result, json_object_array_get_idx(sides, i));
 	putchar('\n');

@@ -333,6 +333,25 @@ static int measure_size(struct run *run, uint64_t size)
 	return status;
 }
 
+/* Of sides with a library between them and the other end. */
+static int profile(struct run *run)
+{
+	struct bench_failure failure;
+
+	for (size_t i = 0; i < run->n_sides; i++) {
+		struct side *side = &run->sides[i];
+		const struct bench_stage *stages;
+		size_t n;
+
+		if (side->def.end == BENCH_RAW)
+			continue;
+		if (bench_runner_profile(side->runners[0], &stages, &n, &failure) < 0)
+			return tell_failure(run, side, 0, &failure);
+		bench_profile_add(run->result, &side->def, stages, n);
+	}
+	return CLI_OK;
+}
+
 static int measure_all(struct run *run)
 {
 	const uint64_t *sizes = run->options->sizes.n ? run->options->sizes.size : run->bench->sizes;
@@ -343,6 +362,8 @@ static int measure_all(struct run *run)
 		bench_result_side(run->result, run->bench, &run->sides[i].def, run->sides[i].described);
 	for (size_t i = 0; status == CLI_OK && (run->options->sizes.n ? i < run->options->sizes.n : sizes[i] != 0); i++)
 		status = measure_size(run, sizes[i]);
+	if (status == CLI_OK && run->options->profile)
+		status = profile(run);
 	if (status == CLI_OK)
 		bench_result_ratios(run->result, run->bench, run->rows, run->n_rows);
 	return status;
@@ -385,7 +406,7 @@ int bench_run(struct cli *cli, const struct bench *bench, const struct bench_opt
 	run->given = options->common.transport ? options->common.transport : getenv("VACCEL_TRANSPORT");
 	status = check_options(run);
 	choose_sides(run);
-	if (status == CLI_OK && !run->given && bench_daemons_init(&run->daemons, &error) < 0)
+	if (status == CLI_OK && !run->given && bench_daemons_init(&run->daemons, options, &error) < 0)
 		status = tell(run, &error);
 	if (status == CLI_OK)
 		status = open_sides(run);

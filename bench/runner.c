@@ -4,7 +4,6 @@
  * that both share, a byte back that its answer is there. Samples stay in that memory until the next command. The child
  * ends when the socket does, and at once when its parent does.
  */
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -16,13 +15,13 @@
 #include <sys/wait.h>
 
 #include "bench/bench.h"
-#include "uapi/virtio_accel.h"
+#include "cli/counts.h"
 
 #define SHORT_OP_NS  2000000u /* operations that take longer are not repeated for the sake of a warm start */
 #define DESCRIBE_MAX 16384
 #define CHILD_FD     3
 
-enum command { OPEN, PREPARE, TURN, FINISH };
+enum command { OPEN, PREPARE, TURN, FINISH, PROFILE };
 
 /* What parent and child share. The parent writes the command's members, the child all others. */
 struct area {
@@ -37,6 +36,8 @@ struct area {
 	char described[DESCRIBE_MAX];
 	pid_t other;
 	uint64_t n, n_ops, n_warm, elapsed_ns, cpu_ns, copied_bytes;
+	struct bench_stage stages[BENCH_MAX_STAGES];
+	size_t n_stages;
 	uint64_t samples[BENCH_TURN_SAMPLES];
 };
 
@@ -92,6 +93,7 @@ static int open_job(struct area *area, struct bench_job *job)
 	if (side->waiting != BENCH_WAIT_DEFAULT)
 		setenv("VACCEL_SPIN_US", spin, 1);
 	options.transport = *area->url ? area->url : NULL;
+	options.trace = (uint32_t)job->options->profile;
 	r = vaccel_context_new(&options, &job->context);
 	if (r < 0)
 		return fail_lib(area, CLI_NO_CONNECTION, r, "");
@@ -197,21 +199,20 @@ static int take_samples(struct area *area, struct bench_job *job)
 static int copied_bytes(struct area *area, struct bench_job *job, uint64_t *ret)
 {
 	struct vaccel_info info = { .size = sizeof(info) };
-	struct virtio_accel_stats stats;
-	size_t len = 0;
+	struct error error = { 0 };
+	struct counts counts;
 	int r;
 
 	*ret = 0;
 	if (!job->bench->counts_copies)
 		return 0;
 	r = vaccel_context_info(job->context, &info);
-	if (r == 0)
-		r = vaccel_context_query(job->context, VIRTIO_ACCEL_Q_STATS, &stats, sizeof(stats), &len);
 	if (r < 0)
 		return fail_lib(area, CLI_FAILED, r, "cannot ask what was copied");
-	if (len < sizeof(stats))
-		return fail_lib(area, CLI_FAILED, -EPROTO, "cannot read what was copied");
-	*ret = info.bytes_copied + le64toh(stats.bytes_copied);
+	if (counts_ask(job->context, &counts, &error) < 0)
+		return fail(area, CLI_FAILED, "cannot ask what was copied", &error);
+	*ret = info.bytes_copied + counts.bytes_copied;
+	counts_free(&counts);
 	return 0;
 }
 
@@ -242,6 +243,16 @@ static int turn(struct area *area, struct bench_job *job)
 	return r;
 }
 
+static int profile(struct area *area, struct bench_job *job)
+{
+	struct error error = { 0 };
+
+	area->n_stages = 0;
+	if (bench_profile_collect(job, area->stages, &area->n_stages, &error) < 0)
+		return fail(area, CLI_FAILED, "cannot profile", &error);
+	return 0;
+}
+
 static int obey(struct area *area, struct bench_job *job)
 {
 	int r;
@@ -253,6 +264,8 @@ static int obey(struct area *area, struct bench_job *job)
 		return prepare_job(area, job);
 	case TURN:
 		return turn(area, job);
+	case PROFILE:
+		return profile(area, job);
 	case FINISH:
 		r = check(area, job);
 		finish_job(job);
@@ -407,6 +420,18 @@ int bench_runner_end(struct bench_runner *runner, struct bench_turn *ret_turn, s
 		.copied_bytes = area->copied_bytes,
 	};
 	return 0;
+}
+
+int bench_runner_profile(struct bench_runner *runner, const struct bench_stage **ret_stages, size_t *ret_n,
+			 struct bench_failure *failure)
+{
+	int r = do_command(runner, PROFILE, failure);
+
+	if (r == 0) {
+		*ret_stages = runner->area->stages;
+		*ret_n = runner->area->n_stages;
+	}
+	return r;
 }
 
 int bench_runner_finish(struct bench_runner *runner, struct bench_failure *failure)

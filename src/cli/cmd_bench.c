@@ -40,6 +40,7 @@ static const struct cli_option bench_options[] = {
 	FLAG("double", is_double, 1, "double precision"),
 	COUNT("seed", 0, 0, seed, "of the random data (1)"),
 	FLAG("raw", raw, 1, "with --json: every sample too"),
+	FLAG("profile", profile, 1, "time the stages of each operation, which makes it slower"),
 	VALUE("plot", 0, CLI_FILE, "FILE", plot, "draw the result: FILE.png or FILE.svg"),
 	VALUE("from", 0, CLI_FILE, "FILE", from, "show a result of --json, measure nothing"),
 	CLI_ROWS_COMMON(struct bench_options),

@@ -93,6 +93,22 @@ class Bench(fixture.Test):
         self.assertEqual([row["side"] for row in said["rows"]], ["parked, one CPU", "parked, two CPUs", "polled, two CPUs"])
         self.assertEqual(said["ratios"], {})
 
+    def test_profile(self):
+        said = self.json("bench", "rtt", "--profile", "--repeat", 24, environment=self.environment)
+        for side in ("parked, one CPU", "parked, two CPUs", "polled, two CPUs"):
+            stages = {row["stage"]: row for row in said["profile"] if row["side"] == side}
+            self.assertLessEqual({"encode", "submit", "wait", "take", "fetch", "plugin", "total", "between"}, set(stages))
+            for name, row in stages.items():
+                self.assertIn(row["where"], ("library", "daemon", "both"))
+                self.assertTrue(math.isfinite(row["mean_ns"]), name)
+            # The run before the first turn, and before it and each other turn some to warm up.
+            for name in ("encode", "take", "plugin", "total"):
+                self.assertGreater(stages[name]["count"], 24, name)
+                self.assertEqual(stages[name]["count"], stages["wait"]["count"], name)
+        self.assertEqual({row["side"] for row in said["profile"]} & {"eventfd, one CPU", "spin, two CPUs"}, set())
+        self.assertIn("\nbetween: ", self.vaccel("bench", "rtt", "--profile", "--repeat", 5,
+                                                environment=self.environment).stdout)
+
     def test_sgemm(self):
         self.run_bench("sgemm")
 
