@@ -203,6 +203,18 @@ int notify_send(const struct notify *n, const char *format, ...)
 	return send_text(n, text, -1, 0);
 }
 
+uint64_t notify_alive(struct notify *n)
+{
+	uint64_t now = now_ns();
+
+	if (n->fd < 0 || !n->watchdog_ns)
+		return 0;
+	/* Twice as often as it must be, as the protocol has it. One that finds no room is tried again soon. */
+	if (now >= n->watchdog_next_ns)
+		n->watchdog_next_ns = now + n->watchdog_ns / (notify_send(n, "WATCHDOG=1") < 0 ? 16 : 2);
+	return n->watchdog_next_ns;
+}
+
 static bool name_ok(const char *name)
 {
 	size_t len = strlen(name);

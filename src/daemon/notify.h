@@ -30,6 +30,7 @@ struct notify {
 	struct sockaddr_un address;
 	unsigned int address_len;
 	uint64_t watchdog_ns; /* the parent wants to hear WATCHDOG=1 more often than this; 0: it does not */
+	uint64_t watchdog_next_ns;
 	struct notify_fd *fds;
 	size_t n_fds;
 };
@@ -53,6 +54,9 @@ int notify_take(struct notify *notify, const char *name);
 
 /* Lines as in sd_notify(3), "READY=1\nSTATUS=...". Does not wait: one that finds no room is lost, which -EAGAIN says. */
 __attribute__((format(printf, 2, 3))) int notify_send(const struct notify *notify, const char *format, ...);
+
+/* Tells a parent that watches that we live, if it is time to. Returns when to call again; 0: never. */
+uint64_t notify_alive(struct notify *notify);
 
 /*
  * Has the parent keep a copy of fd under a name (no colons, at most 255 printable characters); several may share one. The

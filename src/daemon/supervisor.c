@@ -283,11 +283,16 @@ static void check_times(struct supervisor *s)
 	launch_tick(s);
 }
 
-static int poll_timeout(const struct supervisor *s, uint64_t stop_ns)
+static int poll_timeout(struct supervisor *s, uint64_t stop_ns)
 {
+	uint64_t alive_ns = notify_alive(&s->notify);
 	const char *why = NULL;
-	uint64_t times[] = { s->launch.killed ? 0 : mirror_deadline(s, &why), launch_deadline(s), stop_ns,
-			     s->listen_fd >= 0 ? s->accept_ns : 0, metrics_deadline(&s->metrics) };
+	uint64_t times[] = { s->launch.killed ? 0 : mirror_deadline(s, &why),
+			     launch_deadline(s),
+			     stop_ns,
+			     s->listen_fd >= 0 ? s->accept_ns : 0,
+			     metrics_deadline(&s->metrics),
+			     alive_ns };
 	uint64_t first = 0, now = now_ns();
 
 	for (size_t i = 0; i < ARRAY_SIZE(times); i++)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """vacceld under a parent that speaks systemd's protocol: socket activation, notices, what is wrong with either."""
 
+import json
 import os
 import pathlib
 import select
@@ -52,10 +53,13 @@ class Parent:
 
     def wait_for(self, line):
         while line not in self.lines:
-            ready, _, _ = select.select([self.notices], [], [], STUCK)
-            if not ready:
-                raise AssertionError(f"no {line} within {STUCK} s, only {self.lines}")
-            self.lines += self.notices.recv(4096).decode().splitlines()
+            self.receive()
+
+    def receive(self):
+        ready, _, _ = select.select([self.notices], [], [], STUCK)
+        if not ready:
+            raise AssertionError(f"no notice within {STUCK} s, only {self.lines}")
+        self.lines += self.notices.recv(4096).decode().splitlines()
 
     def end(self):
         if self.process.poll() is None:
@@ -115,6 +119,33 @@ class Notices(unittest.TestCase):
         self.assertIn("listening on the parent's socket vacceld@a.socket", said)
         # It is the parent's.
         self.assertTrue(self.path.exists())
+
+    def test_metrics(self):
+        path = self.path.parent / "metrics"
+        parent = Parent(self.folder.name)
+        with listening(self.path) as sock, listening(path) as metrics:
+            parent.start(fds=[metrics, sock], LISTEN_FDNAMES="metrics:front-ends")
+            self.ping()
+            said = subprocess.run([VACCEL, "stats", f"--metrics=unix:{path}", "--json"], check=True, text=True,
+                                  capture_output=True, timeout=STUCK).stdout
+            status, log = parent.end()
+        self.assertEqual(status, 0, log)
+        self.assertEqual(json.loads(said)["worker_starts"], 1)
+        self.assertTrue(path.exists())
+
+    def test_watchdog(self):
+        parent = Parent(self.folder.name)
+        parent.start(f"--socket-path={self.path}", WATCHDOG_USEC="100000")
+        while parent.lines.count("WATCHDOG=1") < 3:
+            parent.receive()
+        self.assertEqual(parent.end()[0], 0)
+        (self.path.parent / "notify").unlink()
+        parent = Parent(self.folder.name)
+        parent.start(f"--socket-path={self.path}", WATCHDOG_USEC="100000", WATCHDOG_PID="1")
+        parent.wait_for("READY=1")
+        self.ping()
+        self.assertEqual(parent.end()[0], 0)
+        self.assertNotIn("WATCHDOG=1", parent.lines)
 
     def test_the_socket_is_found_among_others(self):
         parent = Parent(self.folder.name)
