@@ -223,8 +223,13 @@ static int parse_line(char *text, struct line *line)
 	}
 	*at++ = '\0';
 	line->value = strtod(at, &end);
-	/* Counters are whole and not negative; doubles hold them up to 2^53. */
-	return end == at || *end || !(line->value >= 0) || line->value > 1.8e19 ? -EPROTO : 0;
+	return end == at || *end || !(line->value >= 0) ? -EPROTO : 0;
+}
+
+/* Exact up to 2^53; what is beyond 2^64 was made up. */
+static uint64_t whole(double value)
+{
+	return value < 1.8e19 ? (uint64_t)value : UINT64_MAX;
 }
 
 /* The guest of that name, made when it is new. */
@@ -285,7 +290,7 @@ static void take_error(struct counts *guest, const struct line *line)
 
 	for (uint32_t i = 1; kind && i < COUNTS_STATUSES; i++)
 		if (wire_status_name(i) && !strcmp(wire_status_name(i), line->cause))
-			kind->errors[i] = (uint64_t)line->value;
+			kind->errors[i] = whole(line->value);
 }
 
 /*
@@ -294,7 +299,7 @@ static void take_error(struct counts *guest, const struct line *line)
  */
 static void take_bucket(struct hist *hist, const struct line *line)
 {
-	uint64_t here = (uint64_t)line->value;
+	uint64_t here = whole(line->value);
 	double end = strtod(line->le, NULL) * 1e9;
 	uint64_t n = here > hist->count ? here - hist->count : 0;
 	unsigned int first = 4;
@@ -321,7 +326,7 @@ static void take_fact(struct json_object *facts, const char *group, const char *
 			json_object_object_add(facts, group, object);
 		}
 	}
-	json_object_object_add(object, key, json_object_new_uint64((uint64_t)value));
+	json_object_object_add(object, key, json_object_new_uint64(whole(value)));
 }
 
 static void take_guest(struct counts_daemon *d, const struct line *line)
@@ -334,23 +339,23 @@ static void take_guest(struct counts_daemon *d, const struct line *line)
 	if (!guest)
 		return;
 	if (!strcmp(name, "vaccel_copied_bytes_total")) {
-		guest->bytes_copied = (uint64_t)line->value;
+		guest->bytes_copied = whole(line->value);
 	} else if (!strcmp(name, "vaccel_requests_in_flight")) {
-		guest->in_flight = (uint64_t)line->value;
+		guest->in_flight = whole(line->value);
 	} else if (!strcmp(name, "vaccel_requests_queued")) {
-		guest->queued = (uint64_t)line->value;
+		guest->queued = whole(line->value);
 	} else if (!strcmp(name, "vaccel_request_errors_total")) {
 		take_error(guest, line);
 	} else if (!strcmp(name, "vaccel_requests_total")) {
 		kind = kind_of(guest, line->op);
 		if (kind)
-			kind->requests = (uint64_t)line->value;
+			kind->requests = whole(line->value);
 	} else if (!strncmp(name, "vaccel_stage_seconds_", 21)) {
 		hist = hist_of(kind_of(guest, line->op), line->stage);
 		if (hist && !strcmp(name + 21, "bucket"))
 			take_bucket(hist, line);
 		else if (hist && !strcmp(name + 21, "sum"))
-			hist->sum_ns = (uint64_t)(line->value * 1e9);
+			hist->sum_ns = whole(line->value * 1e9);
 	}
 }
 
