@@ -213,6 +213,20 @@ static void check_answer(const uint8_t *answer, size_t room, const uint8_t *mess
 	learn(&header, &response, ids);
 }
 
+static bool inside(const void *at, const struct iovec *iov)
+{
+	return at >= iov->iov_base && (const char *)at < (const char *)iov->iov_base + iov->iov_len;
+}
+
+/* Nothing that was decoded lies where the guest can still change it. */
+static void check_private(const struct vq_chain *chain)
+{
+	for (size_t i = 0; i < chain->n_readable; i++)
+		CHECK(!inside(request.message, &chain->readable[i]) &&
+		      !inside(request.wire.extents, &chain->readable[i]) &&
+		      !inside(request.wire.params, &chain->readable[i]));
+}
+
 static void serve(const struct vq_chain *chain, const struct fuzz_request *plan)
 {
 	struct error error = { 0 };
@@ -225,6 +239,8 @@ static void serve(const struct vq_chain *chain, const struct fuzz_request *plan)
 	request.counter++;
 	request.recovered = plan->flags & FUZZ_REQUEST_RECOVERED;
 	r = request_decode(&request, chain, &error);
+	if (r == 0)
+		check_private(chain);
 	request.begun = plan->flags & FUZZ_REQUEST_BEGUN;
 	if (r < 0)
 		request_answer(&request, r, 0, &error);
@@ -249,7 +265,7 @@ static void next(struct input *in, struct ids *ids)
 	input_bytes(in, &plan, sizeof(plan));
 	len = build(in, &plan, ids, whole);
 	room = plan.room * 8u;
-	split = len ? plan.room % len : 0;
+	split = plan.room % 2 && len ? plan.room % len : len;
 	/* As long as they are, for the sanitizer. */
 	message = malloc(len + 1);
 	answer = malloc(room + 1);

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Nothing in a ring is read twice: what was checked is what is used. No race decides that here. The pages of the ring are
+ * taken away, and each instruction that wants one is let through by itself and written down with its address.
+ */
+#include "vhost/check.h"
+
+#include <linux/virtio_ring.h>
+#include <signal.h>
+#include <stdio.h>
+#include <ucontext.h>
+
+#include "util/util.h"
+#include "vhost/vring.h"
+
+#ifdef __x86_64__
+
+#define NUM   8
+#define UVA   0x7000000000ul
+#define AVAIL 0x1000ul
+#define USED  0x2000ul
+#define TABLE 0x3000ul
+#define DATA  0x4000ul
+#define LEN   0x6000ul
+#define WATCH 0x4000ul /* ring and indirect table */
+
+#define TRAP_FLAG   0x100 /* of the flags register: one instruction, then a trap */
+#define WRITE_FAULT 2	  /* of the page fault's error code */
+
+static char *watched; /* NULL: nothing is */
+static uint16_t n_reads[WATCH];
+
+static void protect(int how)
+{
+	if (mprotect(watched, WATCH, how) < 0)
+		_exit(1);
+}
+
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+	uintptr_t at = (uintptr_t)info->si_addr - (uintptr_t)watched;
+
+	if (!watched || at >= WATCH) {
+		signal(number, SIG_DFL);
+		return;
+	}
+	if (!(registers[REG_ERR] & WRITE_FAULT))
+		n_reads[at]++;
+	protect(PROT_READ | PROT_WRITE);
+	registers[REG_EFL] |= TRAP_FLAG;
+}
+
+static void on_step(int number, siginfo_t *info, void *context)
+{
+	((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
+	protect(PROT_NONE);
+}
+
+static void watch(char *memory)
+{
+	struct sigaction fault = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
+	struct sigaction step = { .sa_sigaction = on_step, .sa_flags = SA_SIGINFO };
+
+	memset(n_reads, 0, sizeof(n_reads));
+	assert_int_equal(sigaction(SIGSEGV, &fault, NULL), 0);
+	assert_int_equal(sigaction(SIGTRAP, &step, NULL), 0);
+	watched = memory;
+	protect(PROT_NONE);
+}
+
+static void unwatch(void)
+{
+	protect(PROT_READ | PROT_WRITE);
+	watched = NULL;
+}
+
+struct fixture {
+	struct vhost_memory memory;
+	char *bytes;
+	struct vring_desc *desc, *table;
+	struct vring_avail *avail;
+	struct inflight_region *journal;
+	struct vq vq;
+};
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	const struct vhost_region region = region_of(0, LEN, UVA, 0);
+	const struct vq_setup plan = { .num = NUM,
+				       .desc = UVA,
+				       .avail = UVA + AVAIL,
+				       .used = UVA + USED,
+				       .features = VHOST_BIT(VHOST_F_INDIRECT_DESC) | VHOST_BIT(VHOST_F_EVENT_IDX),
+				       .counter = 1 };
+	struct inflight_entry entries[NUM];
+
+	assert_non_null(f);
+	assert_int_equal(vhost_memory_add(&f->memory, &region, new_memfd(LEN), NULL), 0);
+	f->bytes = f->memory.rows[0].data;
+	f->desc = (void *)f->bytes;
+	f->table = (void *)(f->bytes + TABLE);
+	f->avail = (void *)(f->bytes + AVAIL);
+	f->journal = calloc(1, inflight_size(NUM));
+	assert_non_null(f->journal);
+	assert_int_equal(vq_init(&f->vq, &f->memory, &plan, f->journal, entries, NULL), 0);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	vq_fini(&f->vq);
+	vhost_memory_clear(&f->memory);
+	free(f->journal);
+	free(f);
+	return 0;
+}
+
+static void put(struct vring_desc *d, uint64_t addr, uint32_t len, uint16_t flags, uint16_t next)
+{
+	*d = (struct vring_desc){ .addr = addr, .len = len, .flags = flags, .next = next };
+}
+
+/* Pops the chain at head, watched. */
+static int pop(struct fixture *f, uint16_t head, struct vq_chain *ret_chain)
+{
+	int r;
+
+	f->avail->ring[f->avail->idx % NUM] = head;
+	f->avail->idx++;
+	watch(f->bytes);
+	r = vq_pop(&f->vq, ret_chain, NULL);
+	unwatch();
+	return r;
+}
+
+static void expect_once(void)
+{
+	unsigned int n = 0;
+
+	for (size_t i = 0; i < WATCH; i++) {
+		if (n_reads[i] > 1)
+			fail_msg("%u reads at %#zx", n_reads[i], i);
+		n += n_reads[i];
+	}
+	/* It does see them. */
+	assert_true(n >= 6);
+}
+
+static void direct_chain(void **state)
+{
+	struct fixture *f = *state;
+	struct vq_chain chain;
+
+	put(&f->desc[1], DATA, 16, VRING_DESC_F_NEXT, 4);
+	put(&f->desc[4], DATA + 64, 16, VRING_DESC_F_NEXT, 2);
+	put(&f->desc[2], DATA + 128, 32, VRING_DESC_F_WRITE, 0);
+	assert_int_equal(pop(f, 1, &chain), 1);
+	assert_int_equal(chain.readable_len, 32);
+	assert_int_equal(chain.writable_len, 32);
+	expect_once();
+	assert_int_equal(n_reads[4 * sizeof(struct vring_desc) + offsetof(struct vring_desc, next)], 1);
+}
+
+static void indirect_chain(void **state)
+{
+	struct fixture *f = *state;
+	struct vq_chain chain;
+
+	put(&f->desc[3], TABLE, 3 * sizeof(struct vring_desc), VRING_DESC_F_INDIRECT, 0);
+	put(&f->table[0], DATA, 16, VRING_DESC_F_NEXT, 2);
+	put(&f->table[2], DATA + 64, 16, VRING_DESC_F_NEXT, 1);
+	put(&f->table[1], DATA + 128, 32, VRING_DESC_F_WRITE, 0);
+	assert_int_equal(pop(f, 3, &chain), 1);
+	assert_int_equal(chain.n_readable, 2);
+	expect_once();
+}
+
+static void broken_chain(void **state)
+{
+	struct fixture *f = *state;
+	struct vq_chain chain;
+
+	put(&f->desc[0], DATA, 16, VRING_DESC_F_NEXT, NUM);
+	assert_true(pop(f, 0, &chain) < 0);
+	expect_once();
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { T(direct_chain), T(indirect_chain), T(broken_chain) };
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+#else
+
+int main(void)
+{
+	fprintf(stderr, "skipped: only x86-64 is stepped through here\n");
+	return 77;
+}
+
+#endif
