@@ -165,6 +165,8 @@ class Metrics(fixture.Test):
         watch.communicate(timeout=STUCK)
 
     def test_worker_deaths(self):
+        # The socket is there before the worker is.
+        self.json("ping", "-c", 1, "-t", self.url)
         pid, = self.children(self.daemon.pid)
         os.kill(pid, signal.SIGKILL)
         self.json("ping", "-c", 1, "-t", self.url)
