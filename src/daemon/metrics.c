@@ -17,6 +17,7 @@
 #include "util/util.h"
 
 #define CLIENT_NS UINT64_C(3000000000) /* for request and answer together */
+#define PAUSE_NS  UINT64_C(100000000)
 
 /* ---- where it listens ---- */
 
@@ -166,14 +167,16 @@ static short events_of(const struct metrics_client *c)
 
 void metrics_poll(const struct metrics *m, struct pollfd *fds)
 {
-	fds[0] = (struct pollfd){ .fd = free_slot(m) ? m->listen_fd : -1, .events = POLLIN };
+	bool accepting = free_slot(m) && now_ns() >= m->accept_ns;
+
+	fds[0] = (struct pollfd){ .fd = accepting ? m->listen_fd : -1, .events = POLLIN };
 	for (size_t i = 0; i < METRICS_CLIENTS; i++)
 		fds[1 + i] = (struct pollfd){ .fd = m->clients[i].fd, .events = events_of(&m->clients[i]) };
 }
 
 uint64_t metrics_deadline(const struct metrics *m)
 {
-	uint64_t first = 0;
+	uint64_t first = m->accept_ns > now_ns() ? m->accept_ns : 0;
 
 	for (size_t i = 0; i < METRICS_CLIENTS; i++)
 		if (m->clients[i].fd >= 0 && (!first || m->clients[i].deadline_ns < first))
@@ -187,8 +190,12 @@ static void accept_client(struct metrics *m)
 	struct metrics_client *c = (struct metrics_client *)free_slot(m);
 	int fd = accept4(m->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	if (fd < 0)
+	if (fd < 0) {
+		/* The client stays where it is, and the socket readable. */
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+			m->accept_ns = now_ns() + PAUSE_NS;
 		return;
+	}
 	c->fd = fd;
 	c->deadline_ns = now_ns() + CLIENT_NS;
 	c->n_in = 0;

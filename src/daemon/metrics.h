@@ -31,8 +31,9 @@ struct metrics_client {
 };
 
 struct metrics {
-	int listen_fd;	   /* -1: off */
-	char *unlink_path; /* NULL: there is nothing to remove */
+	int listen_fd;	    /* -1: off */
+	char *unlink_path;  /* NULL: there is nothing to remove */
+	uint64_t accept_ns; /* nobody is accepted before this: descriptors or memory were short */
 	struct metrics_client clients[METRICS_CLIENTS];
 };
 

@@ -4,6 +4,7 @@
 
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -198,6 +199,24 @@ class Metrics(fixture.Test):
             while sock.recv(65536):
                 pass
 
+    def test_no_descriptor_left(self):
+        self.json("ping", "-c", 1, "-t", self.url)
+        self.settled()
+        pid = self.daemon.pid
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        used = set(map(int, os.listdir(f"/proc/{pid}/fd")))
+        free = next(number for number in range(len(used) + 1) if number not in used)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, limits[1]))
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(self.address)
+            sock.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            sock.settimeout(0.3)
+            with self.assertRaises(TimeoutError):
+                sock.recv(1)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+            sock.settimeout(STUCK)
+            self.assertEqual(sock.recv(8), b"HTTP/1.0")
+
     def test_the_socket_goes(self):
         self.assertTrue(os.path.exists(self.address))
         self.assertEqual(os.stat(self.address).st_mode & 0o777, 0o660)
@@ -212,7 +231,7 @@ class Sampled(Metrics):
         super().configure(listen, "off")
 
     test_guests = test_for_people = test_histograms = test_watch = test_slow_clients = test_nothing_else = None
-    test_worker_deaths = test_the_socket_goes = None
+    test_worker_deaths = test_the_socket_goes = test_no_descriptor_left = None
 
     def test_exact(self):
         self.json("ping", "-c", 1000, "-t", self.url)
