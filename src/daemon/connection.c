@@ -15,6 +15,8 @@
 #include "util/util.h"
 
 #define COMPLAINT_NS UINT64_C(1000000000)
+/* After the first part of a message, until the rest is looked for. */
+#define REST_PAUSE_NS UINT64_C(5000000)
 
 /* Whoever may connect may do so as often as it likes: not a line each. */
 static void complain(struct supervisor *s, uint32_t n)
@@ -27,6 +29,22 @@ static void complain(struct supervisor *s, uint32_t n)
 	log_warning("connection refused: %u are open (limits.connections = %u)", n, s->n_slots);
 }
 
+struct connection *connection_alloc(struct supervisor *s, uint32_t id)
+{
+	struct connection *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->id = id;
+	c->fd = -1;
+	c->keep.page_fd = -1;
+	vhost_server_init(&c->server, &s->device);
+	for (size_t i = 0; i < VHOST_MAX_QUEUES; i++)
+		c->rings[i].ledger_fd = -1;
+	s->connections[id - 1] = c;
+	return c;
+}
+
 int connection_new(struct supervisor *s, int fd)
 {
 	struct connection *c;
@@ -34,7 +52,7 @@ int connection_new(struct supervisor *s, int fd)
 
 	while (slot < s->n_slots && s->connections[slot])
 		slot++;
-	c = slot < s->n_slots ? calloc(1, sizeof(*c)) : NULL;
+	c = slot < s->n_slots ? connection_alloc(s, slot + 1) : NULL;
 	if (slot == s->n_slots)
 		limit_count(&s->limit_counts, LIMIT_CONNECTIONS);
 	if (!c) {
@@ -42,12 +60,8 @@ int connection_new(struct supervisor *s, int fd)
 		close(fd);
 		return -EDQUOT;
 	}
-	c->id = slot + 1;
 	c->fd = fd;
-	vhost_server_init(&c->server, &s->device);
-	for (size_t i = 0; i < VHOST_MAX_QUEUES; i++)
-		c->rings[i].ledger_fd = -1;
-	s->connections[slot] = c;
+	keep_begin(s, c);
 	log_debug("connection %u: opened", c->id);
 	return 0;
 }
@@ -55,6 +69,7 @@ int connection_new(struct supervisor *s, int fd)
 void connection_free(struct supervisor *s, struct connection *c)
 {
 	s->connections[c->id - 1] = NULL;
+	keep_end(s, c);
 	tally_close(&s->tally, s->stats_fd, c->id);
 	s->accept_ns = 0;
 	for (size_t i = 0; i < VHOST_MAX_QUEUES; i++)
@@ -77,6 +92,8 @@ void connection_close(struct supervisor *s, struct connection *c, const char *wh
 		log_warning("connection %u: closed: %s", c->id, why);
 	else
 		log_info("connection %u: front-end is gone", c->id);
+	/* Whoever keeps a copy does not keep the front-end waiting. */
+	shutdown(c->fd, SHUT_RDWR);
 	close(c->fd);
 	c->fd = -1;
 	mirror_sync(s, c);
@@ -141,6 +158,8 @@ void connection_readable(struct supervisor *s, struct connection *c)
 	struct error error = { 0 };
 	int r = vhost_rx_step(&c->rx, c->fd, &error);
 
+	/* What was looked at still lies there: the socket stays readable. */
+	c->read_ns = r == 0 && c->rx.peek ? now_ns() + REST_PAUSE_NS : 0;
 	if (r == 0)
 		return;
 	if (r < 0) {
@@ -149,6 +168,7 @@ void connection_readable(struct supervisor *s, struct connection *c)
 		return;
 	}
 	log_debug("connection %u: %s", c->id, vhost_request_name(c->rx.msg.header.request));
+	c->keep.pending = c->rx.peek ? (uint32_t)c->rx.have : 0;
 	r = vhost_server_handle(&c->server, &c->rx.msg, &c->step, &error);
 	vhost_rx_reset(&c->rx);
 	if (r == 0 && (c->step.effects & (VHOST_EFFECT_MEM_ADDED | VHOST_EFFECT_MEM_REPLACED)))
@@ -161,6 +181,7 @@ void connection_readable(struct supervisor *s, struct connection *c)
 	if (c->step.refused.code < 0)
 		log_warning("connection %u: refused: %s", c->id, c->step.refused.text);
 	c->busy = true;
+	keep_save(s, c);
 	carry_out(s, c);
 	connection_progress(s, c);
 }
@@ -175,15 +196,19 @@ void connection_progress(struct supervisor *s, struct connection *c)
 		connection_free(s, c);
 		return;
 	}
-	if (!c->busy || c->fd < 0 || !mirror_settled(c))
+	if (!c->busy && c->keep.unsaved)
+		keep_save(s, c);
+	if (!c->busy || c->fd < 0 || !mirror_settled(s, c))
 		return;
-	c->busy = false;
 	vhost_server_finish(&c->server, &c->step);
+	keep_save(s, c);
+	c->busy = false;
 	/* A front-end that does not read its answers must not hold up the others. */
-	if (c->step.has_reply && vhost_msg_send(c->fd, &c->step.reply, 0, &error) < 0) {
+	if (c->step.has_reply && keep_send(s, c, &error) < 0) {
 		vhost_msg_close_fds(&c->step.reply);
 		connection_close(s, c, error.text);
 		return;
 	}
 	vhost_msg_close_fds(&c->step.reply);
+	keep_done(c);
 }

@@ -132,6 +132,7 @@ static void break_ring(struct connection *c, uint32_t index, const char *why)
 	log_warning("connection %u: ring %u stops: %s", c->id, index, why);
 	c->rings[index].broken = true;
 	c->server.status |= VHOST_STATUS_NEEDS_RESET;
+	c->keep.unsaved = true;
 }
 
 static void start_ring(struct supervisor *s, struct connection *c, uint32_t index)
@@ -139,6 +140,7 @@ static void start_ring(struct supervisor *s, struct connection *c, uint32_t inde
 	struct mirror_ring *ring = &c->rings[index];
 	struct vhost_ring *want = &c->server.rings[index];
 	struct link_msg msg;
+	bool news;
 	int r = 0;
 
 	if (front_end_journal(c, index) && want->num > c->server.inflight.queue_size)
@@ -149,11 +151,14 @@ static void start_ring(struct supervisor *s, struct connection *c, uint32_t inde
 		break_ring(c, index, r == -EINVAL ? "it is larger than its journal" : strerror(-r));
 		return;
 	}
+	news = want->fresh || !ring->dirty;
 	want->fresh = false;
 	msg = start_message(c, index, recovery_flags(ring));
-	mirror_command(s, c, &msg);
 	ring->phase = RING_ON;
 	ring->dirty = true;
+	if (news)
+		keep_save(s, c);
+	mirror_command(s, c, &msg);
 	ring->blame = false;
 	ring->restart = false;
 }
@@ -186,9 +191,10 @@ static void abort_ring(struct supervisor *s, struct connection *c, uint32_t inde
 }
 
 /* Whether the ring shall run now, memory and reset aside. */
-static bool shall_run(const struct connection *c, uint32_t index)
+static bool shall_run(const struct supervisor *s, const struct connection *c, uint32_t index)
 {
-	return vhost_ring_active(&c->server, index) && !c->rings[index].broken && !c->rings[index].restart;
+	return !s->leaving && vhost_ring_active(&c->server, index) && !c->rings[index].broken &&
+	       !c->rings[index].restart;
 }
 
 static bool all_off(const struct connection *c)
@@ -219,7 +225,7 @@ static void sync_gone(struct supervisor *s, struct connection *c)
 	c->gone_ns = now_ns() + (op_time_ns ? drain_ns + op_time_ns : MAX(drain_ns, GONE_NS));
 }
 
-/* Steps 1 to 5; false when it has to wait. */
+/* Steps 1 to 5, as far as they go now. On leaving only the first: the rest is the next supervisor's. */
 static void sync_rings(struct supervisor *s, struct connection *c)
 {
 	uint32_t n = c->server.device->n_queues;
@@ -230,18 +236,20 @@ static void sync_rings(struct supervisor *s, struct connection *c)
 
 		if (c->server.rings[i].fresh)
 			ring->broken = false;
-		if (ring->phase == RING_ON && (quiet || !shall_run(c, i)))
+		if (ring->phase == RING_ON && (quiet || !shall_run(s, c, i)))
 			stop_ring(s, c, i);
 		else if (ring->phase == RING_OFF)
 			ring->restart = false;
 	}
+	if (s->leaving)
+		return;
 	if (!c->mem_synced) {
 		if (!all_off(c))
 			return;
 		send_memory(s, c);
 	}
 	for (uint32_t i = 0; i < n; i++)
-		if (c->rings[i].phase == RING_OFF && c->rings[i].dirty && (c->reset_wanted || !shall_run(c, i)))
+		if (c->rings[i].phase == RING_OFF && c->rings[i].dirty && (c->reset_wanted || !shall_run(s, c, i)))
 			abort_ring(s, c, i);
 	if (c->reset_wanted) {
 		if (!all_off(c) || !all_clean(c))
@@ -250,7 +258,7 @@ static void sync_rings(struct supervisor *s, struct connection *c)
 		c->reset_wanted = false;
 	}
 	for (uint32_t i = 0; i < n; i++)
-		if (c->rings[i].phase == RING_OFF && shall_run(c, i))
+		if (c->rings[i].phase == RING_OFF && shall_run(s, c, i))
 			start_ring(s, c, i);
 }
 
@@ -264,7 +272,7 @@ void mirror_sync(struct supervisor *s, struct connection *c)
 		sync_rings(s, c);
 }
 
-bool mirror_settled(const struct connection *c)
+bool mirror_settled(const struct supervisor *s, const struct connection *c)
 {
 	if (c->unacked > 0 || !c->mem_synced || c->reset_wanted)
 		return false;
@@ -273,9 +281,17 @@ bool mirror_settled(const struct connection *c)
 
 		if (ring->phase == RING_STOPPING || ring->restart || (ring->phase == RING_OFF && ring->dirty))
 			return false;
-		if ((ring->phase == RING_ON) != shall_run(c, i))
+		if ((ring->phase == RING_ON) != shall_run(s, c, i))
 			return false;
 	}
+	return true;
+}
+
+bool mirror_quiet(const struct supervisor *s)
+{
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		if (s->connections[i] && !all_off(s->connections[i]))
+			return false;
 	return true;
 }
 
@@ -297,6 +313,7 @@ static void acknowledge(struct supervisor *s, struct connection *c, const struct
 			continue;
 		ring->phase = RING_OFF;
 		ring->dirty = false;
+		c->keep.unsaved = true;
 		/* One that was set up anew meanwhile starts where it was told to. */
 		if (msg->result == 0 && !c->server.rings[i].fresh)
 			c->server.rings[i].base = (uint16_t)msg->value;

@@ -107,8 +107,8 @@ static void read_watchdog(struct notify *n)
 
 int notify_init(struct notify *n, struct error *error)
 {
-	static const char *const names[] = { "NOTIFY_SOCKET",  "LISTEN_PID",   "LISTEN_FDS",
-					     "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC" };
+	static const char *const names[] = { "NOTIFY_SOCKET", "LISTEN_PID",    "LISTEN_FDS", "LISTEN_FDNAMES",
+					     "WATCHDOG_PID",  "WATCHDOG_USEC", "FDSTORE" };
 	int r;
 
 	*n = (struct notify){ .fd = -1 };
@@ -117,6 +117,7 @@ int notify_init(struct notify *n, struct error *error)
 	if (r == 0)
 		r = open_socket(n, error);
 	read_watchdog(n);
+	read_number("FDSTORE", &n->max_stored);
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		unsetenv(names[i]);
 	return r;

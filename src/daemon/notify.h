@@ -33,6 +33,7 @@ struct notify {
 	uint64_t watchdog_next_ns;
 	struct notify_fd *fds;
 	size_t n_fds;
+	uint64_t max_stored; /* descriptors that the parent says it keeps; 0: it does not say, or keeps none */
 };
 
 /*

@@ -23,6 +23,7 @@ enum {
 	OPT_LOG_FORMAT,
 	OPT_DRAIN_TIME,
 	OPT_RESTART_DELAY,
+	OPT_FD_STORE,
 	OPT_HELP,
 	OPT_VERSION,
 	OPT_WORKER,
@@ -45,6 +46,7 @@ static const struct {
 	{ "log-format", "FORMAT", OPT_LOG_FORMAT, "text (default) or json, one object a line" },
 	{ "drain-time", "MS", OPT_DRAIN_TIME, "how long stopping a queue waits for its requests (default: 2000)" },
 	{ "restart-delay", "MS", OPT_RESTART_DELAY, "longest pause between workers that die young (default: 500)" },
+	{ "fd-store", NULL, OPT_FD_STORE, "the parent keeps descriptors, though it does not say so" },
 	{ "print-capabilities", NULL, OPT_PRINT_CAPABILITIES, "print what this back-end can do as JSON and exit" },
 	{ "help", NULL, OPT_HELP, "print this and exit" },
 	{ "version", NULL, OPT_VERSION, "print the version and exit" },
@@ -156,6 +158,9 @@ static int take(struct options *o, int code, const char *value)
 		r = parse_int("restart-delay", value, &number);
 		o->restart_delay_ms = (unsigned int)number;
 		return r;
+	case OPT_FD_STORE:
+		o->fd_store = true;
+		return 0;
 	case OPT_PRINT_CAPABILITIES:
 		o->print_capabilities = true;
 		return 0;

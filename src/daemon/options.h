@@ -19,6 +19,7 @@ struct options {
 	bool log_json;
 	unsigned int drain_ms;
 	unsigned int restart_delay_ms; /* at most, before a worker whose predecessors died young */
+	bool fd_store;
 	bool print_capabilities;
 	bool help;
 	bool version;

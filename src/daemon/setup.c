@@ -54,6 +54,17 @@ int setup_config_copy(const struct config *config, int *ret_fd, struct error *er
 	return 0;
 }
 
+int setup_memory(const char *name, size_t size, int *ret_fd, struct error *error)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	*ret_fd = fd;
+	if (fd < 0 || ftruncate(fd, (off_t)size) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+		return error_set(error, -errno, "%s: cannot create %zu bytes: %s", name, size, strerror(errno));
+	return 0;
+}
+
 uint64_t setup_features(void)
 {
 	return VHOST_BIT(VHOST_F_VERSION_1) | VHOST_BIT(VHOST_F_INDIRECT_DESC) | VHOST_BIT(VHOST_F_EVENT_IDX) |

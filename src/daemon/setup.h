@@ -16,6 +16,8 @@ int setup_config(const struct options *options, struct config **ret_config, stru
 /* Copy of the file that was read, so that every worker reads the same; *ret_fd -1 if there was none. */
 int setup_config_copy(const struct config *config, int *ret_fd, struct error *error);
 
+/* Memory of a fixed size that outlives workers: a sealed memfd. */
+int setup_memory(const char *name, size_t size, int *ret_fd, struct error *error);
 uint64_t setup_features(void);
 void setup_wire_limits(const struct config *config, struct wire_limits *ret_limits);
 /* Longest device-readable part of a request. */

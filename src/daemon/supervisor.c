@@ -36,8 +36,8 @@
 static int raise_limit(struct supervisor *s, struct error *error)
 {
 	const uint64_t per_ring = LINK_N_FDS - 1; /* the journal is its front-end's */
-	/* Socket, channel back, journal; a message that is not complete; a reply. */
-	const uint64_t per_connection = 3 + VHOST_MAX_FDS + 1 + per_ring * s->device.n_queues;
+	/* Socket, channel back, journal, page and box; a message that is not complete; a reply. */
+	const uint64_t per_connection = 6 + VHOST_MAX_FDS + 1 + per_ring * s->device.n_queues;
 	uint64_t fixed = OTHER_FDS + s->n_slots * per_connection;
 	uint64_t needed = fixed + s->n_slots * (uint64_t)MIN_REGIONS;
 	struct rlimit limit;
@@ -54,18 +54,6 @@ static int raise_limit(struct supervisor *s, struct error *error)
 				 ", and RLIMIT_NOFILE is %" PRIu64,
 				 s->n_slots, s->device.n_queues, needed, (uint64_t)limit.rlim_max);
 	s->max_regions = MIN(limit.rlim_max - fixed, s->n_slots * (uint64_t)VHOST_MAX_REGIONS);
-	return 0;
-}
-
-/* Memory of a fixed size that outlives workers. */
-static int open_memory(const char *name, size_t size, int *ret_fd, struct error *error)
-{
-	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	*ret_fd = fd;
-	if (fd < 0 || ftruncate(fd, (off_t)size) < 0 ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
-		return error_set(error, -errno, "%s: cannot create %zu bytes: %s", name, size, strerror(errno));
 	return 0;
 }
 
@@ -111,7 +99,12 @@ static int open_socket(struct supervisor *s, struct error *error)
 	int kind;
 
 	if (o->socket_path) {
-		s->listen_fd = listener_open(o->socket_path, o->socket_group, error);
+		s->listen_fd = keep_take_listener(s, o->socket_path);
+		if (s->listen_fd < 0) {
+			s->listen_fd = listener_open(o->socket_path, o->socket_group, error);
+			if (s->listen_fd >= 0)
+				keep_listener(s);
+		}
 		s->unlink_socket = s->listen_fd >= 0;
 		return MIN(s->listen_fd, 0);
 	}
@@ -147,7 +140,13 @@ static int supervisor_init(struct supervisor *s, const struct options *options, 
 	int r;
 
 	*s = (struct supervisor){
-		.options = options, .config_fd = -1, .state_fd = -1, .stats_fd = -1, .listen_fd = -1, .signal_fd = -1
+		.options = options,
+		.config_fd = -1,
+		.state_fd = -1,
+		.stats_fd = -1,
+		.listen_fd = -1,
+		.signal_fd = -1,
+		.keep = { .pipe = { -1, -1 } },
 	};
 	launch_init(&s->launch);
 	metrics_init(&s->metrics);
@@ -172,13 +171,13 @@ static int supervisor_init(struct supervisor *s, const struct options *options, 
 	s->connections = calloc(s->n_slots, sizeof(*s->connections));
 	if (!s->connections)
 		return error_set(error, -ENOMEM, "no memory for %u connections", s->n_slots);
-	r = open_memory("vaccel-state", state_size(&s->config->limits), &s->state_fd, error);
+	r = tally_init(&s->tally, s->device.n_queues, error);
 	if (r == 0)
-		r = tally_init(&s->tally, s->device.n_queues, error);
-	if (r == 0)
-		r = open_memory("vaccel-stats", stats_size(s->n_slots, s->device.n_queues), &s->stats_fd, error);
+		r = setup_memory("vaccel-stats", stats_size(s->n_slots, s->device.n_queues), &s->stats_fd, error);
 	if (r == 0)
 		r = open_signals(s, error);
+	if (r == 0)
+		r = keep_init(s, error);
 	if (r == 0)
 		r = open_metrics(s, error);
 	if (r == 0)
@@ -188,10 +187,13 @@ static int supervisor_init(struct supervisor *s, const struct options *options, 
 
 static void supervisor_fini(struct supervisor *s)
 {
+	/* What is kept now stays kept. */
+	s->keep.on = false;
 	for (uint32_t i = 0; s->connections && i < s->n_slots; i++)
 		if (s->connections[i])
 			connection_free(s, s->connections[i]);
 	free(s->connections);
+	keep_fini(s);
 	tally_fini(&s->tally);
 	metrics_fini(&s->metrics);
 	if (s->unlink_socket)
@@ -225,13 +227,33 @@ static void accept_all(struct supervisor *s)
 	s->accept_failed = true;
 }
 
+/*
+ * SIGTERM is how a service manager stops a service, to start it again or not, which it does not say. A manager that keeps
+ * our descriptors decides with them: it hands them to the next supervisor, or closes them, and front-ends are hung up on
+ * then. So nobody is told good-bye; what runs may end, and what waits in the rings is the next one's.
+ */
+static void begin_leave(struct supervisor *s)
+{
+	s->leaving = true;
+	s->unlink_socket = false;
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		if (s->connections[i])
+			connection_progress(s, s->connections[i]);
+}
+
 static void begin_stop(struct supervisor *s, int signal_number)
 {
-	if (s->stopping)
+	if (s->stopping && !s->leaving)
 		return;
 	log_info("ending: %s", strsignal(signal_number));
 	s->stopping = true;
 	notify_send(&s->notify, "STOPPING=1\nSTATUS=Ends: %s", strsignal(signal_number));
+	if (s->keep.on && signal_number == SIGTERM) {
+		begin_leave(s);
+		return;
+	}
+	s->leaving = false;
+	keep_nothing(s);
 	if (s->unlink_socket)
 		unlink(s->options->socket_path);
 	s->unlink_socket = false;
@@ -283,6 +305,20 @@ static void check_times(struct supervisor *s)
 	launch_tick(s);
 }
 
+/* When a front-end's message that was incomplete is looked for again; 0: there is none. */
+static uint64_t read_deadline(const struct supervisor *s)
+{
+	uint64_t first = 0;
+
+	for (uint32_t i = 0; !s->leaving && i < s->n_slots; i++) {
+		const struct connection *c = s->connections[i];
+
+		if (c && c->fd >= 0 && !c->busy && c->queued == 0 && c->read_ns && (!first || c->read_ns < first))
+			first = c->read_ns;
+	}
+	return first;
+}
+
 static int poll_timeout(struct supervisor *s, uint64_t stop_ns)
 {
 	uint64_t alive_ns = notify_alive(&s->notify);
@@ -290,7 +326,8 @@ static int poll_timeout(struct supervisor *s, uint64_t stop_ns)
 	uint64_t times[] = { s->launch.killed ? 0 : mirror_deadline(s, &why),
 			     launch_deadline(s),
 			     stop_ns,
-			     s->listen_fd >= 0 ? s->accept_ns : 0,
+			     s->listen_fd >= 0 && !s->stopping ? s->accept_ns : 0,
+			     read_deadline(s),
 			     metrics_deadline(&s->metrics),
 			     alive_ns };
 	uint64_t first = 0, now = now_ns();
@@ -322,15 +359,15 @@ static int poll_set_new(struct poll_set *set, const struct supervisor *s, struct
 }
 
 /* Nothing is read that could close a descriptor which a command for the worker borrows. */
-static bool may_read(const struct connection *c)
+static bool may_read(const struct supervisor *s, const struct connection *c)
 {
-	return !c->busy && c->queued == 0;
+	return !c->busy && c->queued == 0 && s->launch.ever_ready && !s->leaving && now_ns() >= c->read_ns;
 }
 
 static void fill_poll(const struct supervisor *s, struct poll_set *set)
 {
 	const struct launch *l = &s->launch;
-	bool accepting = l->ever_ready && now_ns() >= s->accept_ns;
+	bool accepting = l->ever_ready && !s->stopping && now_ns() >= s->accept_ns;
 
 	set->fds[POLL_SIGNALS] = (struct pollfd){ .fd = s->signal_fd, .events = POLLIN };
 	set->fds[POLL_WORKER] = (struct pollfd){ .fd = l->link, .events = l->queue ? POLLIN | POLLOUT : POLLIN };
@@ -343,8 +380,7 @@ static void fill_poll(const struct supervisor *s, struct poll_set *set)
 		if (!c || c->fd < 0)
 			continue;
 		set->slots[set->n] = i;
-		set->fds[set->n++] =
-			(struct pollfd){ .fd = c->fd, .events = may_read(c) && l->ever_ready ? POLLIN : 0 };
+		set->fds[set->n++] = (struct pollfd){ .fd = c->fd, .events = may_read(s, c) ? POLLIN : 0 };
 	}
 }
 
@@ -356,7 +392,7 @@ static void serve_connections(struct supervisor *s, const struct poll_set *set)
 
 		if (!c || c->fd != p->fd || !p->revents)
 			continue;
-		if (may_read(c) && (p->revents & POLLIN))
+		if (may_read(s, c) && (p->revents & POLLIN))
 			connection_readable(s, c);
 		else if (p->revents & (POLLHUP | POLLERR | POLLNVAL)) {
 			connection_close(s, c, NULL);
@@ -409,7 +445,8 @@ static int run(struct supervisor *s, struct poll_set *set)
 		if (s->stopping) {
 			if (!stop_ns)
 				stop_ns = now_ns() + (uint64_t)s->options->drain_ms * 1000000;
-			if (!any_connection(s) || s->launch.pid == 0 || now_ns() >= stop_ns)
+			if (!any_connection(s) || s->launch.pid == 0 || now_ns() >= stop_ns ||
+			    (s->leaving && mirror_quiet(s)))
 				return 0;
 		}
 		r = run_once(s, set, stop_ns);

@@ -7,8 +7,10 @@
  * difference. A worker that dies simply takes the second record with it, and everything is sent again. A message of a
  * front-end is answered when the two agree ("settled").
  *
+ * Where the parent keeps descriptors the supervisor may die too, and the next one goes on (keep.h).
+ *
  * Files: supervisor.c the loop and its sources; connection.c messages of front-ends; mirror.c what the worker is told;
- * launch.c the life of the worker process.
+ * launch.c the life of the worker process; keep.c, keep_record.c what outlives the supervisor; notify.c its parent.
  */
 #ifndef VACCEL_DAEMON_SUPERVISOR_H
 #define VACCEL_DAEMON_SUPERVISOR_H
@@ -17,6 +19,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/keep.h"
 #include "daemon/link.h"
 #include "daemon/metrics.h"
 #include "daemon/notify.h"
@@ -58,6 +61,8 @@ struct connection {
 	struct vhost_step step;
 	bool busy; /* step waits until the worker knows */
 	bool greeted;
+	uint64_t read_ns; /* part of a message is there: do not look again before this */
+	struct keep_connection keep;
 
 	/* What the worker was told. */
 	struct mirror_ring rings[VHOST_MAX_QUEUES];
@@ -124,6 +129,8 @@ struct supervisor {
 	bool one_connection; /* came with --fd: its end is ours */
 	int signal_fd;
 	bool stopping;
+	bool leaving; /* with stopping: another supervisor will go on with the connections */
+	struct keep keep;
 	struct launch launch;
 	uint32_t next_seq;
 	struct limit_counts limit_counts; /* of LIMIT_CONNECTIONS; the worker counts the others */
@@ -139,6 +146,8 @@ int supervisor_run(const struct options *options);
 
 /* ---- connection.c ---- */
 int connection_new(struct supervisor *supervisor, int fd);
+/* Hung up and empty, in its slot. NULL: no memory. */
+struct connection *connection_alloc(struct supervisor *supervisor, uint32_t id);
 /* The front-end's socket is readable. */
 void connection_readable(struct supervisor *supervisor, struct connection *connection);
 /* Answers the message that was waiting, if worker and front-end agree now. */
@@ -150,7 +159,9 @@ void connection_free(struct supervisor *supervisor, struct connection *connectio
 /* ---- mirror.c ---- */
 /* Sends what the worker has to know and may know now. */
 void mirror_sync(struct supervisor *supervisor, struct connection *connection);
-bool mirror_settled(const struct connection *connection);
+bool mirror_settled(const struct supervisor *supervisor, const struct connection *connection);
+/* No ring of any connection runs. */
+bool mirror_quiet(const struct supervisor *supervisor);
 /* The front-end hung up and the worker has nothing of it any more. */
 bool mirror_gone(const struct connection *connection);
 void mirror_message(struct supervisor *supervisor, const struct link_msg *msg);

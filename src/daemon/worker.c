@@ -248,6 +248,13 @@ static int open_state(struct worker *w, struct error *error)
 
 	if (fstat(WORKER_FD_STATE, &st) < 0 || (uint64_t)st.st_size < size)
 		return error_set(error, -EINVAL, "state: it is too short");
+	/*
+	 * The supervisor before may have died a moment ago and its worker with it, but not quite: a process that is killed
+	 * holds its locks until its last thread runs no more. Nobody else may be in the rings.
+	 */
+	while (fcntl(WORKER_FD_STATE, F_SETLKW, &(struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET }) < 0)
+		if (errno != EINTR)
+			return error_set(error, -errno, "state: cannot lock it: %s", strerror(errno));
 	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, WORKER_FD_STATE, 0);
 	if (map == MAP_FAILED)
 		return error_set(error, -errno, "state: cannot map it: %s", strerror(errno));

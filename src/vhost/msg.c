@@ -126,8 +126,91 @@ static int rx_fail(struct vhost_rx *rx, int code)
 	return code;
 }
 
+/*
+ * Looks at up to len bytes from where the last look ended, with their descriptors if msg is not NULL. One call does not
+ * look across the end of what was sent with descriptors, and each call that begins in it brings them: so a call has to ask
+ * for all of a message that is left.
+ */
+static ssize_t look_some(struct vhost_msg *msg, int fd, void *data, size_t len, bool *ret_too_many)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int) * VHOST_MAX_FDS)];
+	} control;
+	struct iovec iov = { .iov_base = data, .iov_len = len };
+	struct msghdr mh = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = msg ? &control : NULL,
+		.msg_controllen = msg ? sizeof(control) : 0,
+	};
+	ssize_t n;
+
+	do
+		n = recvmsg(fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_PEEK);
+	while (n < 0 && errno == EINTR);
+	if (n >= 0 && msg && collect_fds(msg, &mh))
+		*ret_too_many = true;
+	return n < 0 ? -errno : n;
+}
+
+/* Looks at len bytes from the beginning. Returns how many there are so far, or a negative errno if there is none. */
+static ssize_t look(struct vhost_msg *msg, int fd, void *data, size_t len, bool *ret_too_many)
+{
+	const int start = 0;
+	size_t have = 0;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &start, sizeof(start)) < 0)
+		return -errno;
+	while (have < len) {
+		ssize_t n = look_some(msg, fd, (char *)data + have, len - have, ret_too_many);
+
+		if (n <= 0)
+			return have ? (ssize_t)have : n;
+		have += (size_t)n;
+	}
+	return (ssize_t)have;
+}
+
+/* vhost_rx_step() for rx->peek: begins anew each time. */
+static int peek_step(struct vhost_rx *rx, int fd, struct error *error)
+{
+	struct {
+		struct vhost_header header;
+		uint8_t payload[VHOST_MAX_PAYLOAD];
+	} bytes;
+	const size_t head = sizeof(bytes.header);
+	bool too_many = false;
+	ssize_t n = look(NULL, fd, &bytes, head, &too_many);
+	int r;
+
+	rx->msg.n_fds = 0;
+	rx->have = 0;
+	if (n == 0)
+		return error_set(error, -EPIPE, "vhost-user connection: closed by the peer");
+	if (n < 0 && n != -EAGAIN)
+		return error_set(error, (int)n, "vhost-user message: cannot read it: %s", strerror((int)-n));
+	if (n < (ssize_t)head)
+		return 0;
+	r = check_header(&bytes.header, error);
+	if (r < 0)
+		return r;
+	n = look(&rx->msg, fd, &bytes, head + bytes.header.size, &too_many);
+	if (too_many)
+		return rx_fail(
+			rx, error_set(error, -EBADMSG, "vhost-user message: more than %d descriptors", VHOST_MAX_FDS));
+	if (n < (ssize_t)(head + bytes.header.size))
+		return rx_fail(rx, 0);
+	rx->msg.header = bytes.header;
+	memcpy(rx->msg.payload.bytes, bytes.payload, bytes.header.size);
+	rx->have = (size_t)n;
+	return 1;
+}
+
 int vhost_rx_step(struct vhost_rx *rx, int fd, struct error *error)
 {
+	if (rx->peek)
+		return peek_step(rx, fd, error);
 	if (rx->have == 0)
 		rx->msg.n_fds = 0;
 	for (;;) {

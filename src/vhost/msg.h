@@ -38,6 +38,7 @@ struct vhost_msg {
 struct vhost_rx {
 	struct vhost_msg msg;
 	size_t have; /* bytes of header and payload so far */
+	bool peek;   /* what is read stays in the socket, and SO_PEEK_OFF says how much that is */
 };
 
 /* Empty message of a request; header.size says how much of the payload is sent. */
@@ -48,7 +49,7 @@ int vhost_msg_take_fd(struct vhost_msg *msg, size_t index);
 void vhost_msg_close_fds(struct vhost_msg *msg);
 
 /*
- * Reads what is there without waiting. 1: rx->msg is complete and the caller's (take or close its descriptors, then
+ * Reads what is there without waiting (with peek: all of a message, or nothing of it). 1: rx->msg is complete and the caller's (take or close its descriptors, then
  * vhost_rx_reset()). 0: more is needed. Negative errno: the connection is of no use any more: -EPIPE the peer closed
  * it between messages, -ECONNRESET in the middle of one, -EMSGSIZE payload too long, -EBADMSG too many descriptors
  * or a version that is not 1.

@@ -77,16 +77,18 @@ class Daemon:
                           f"[limits]\nsessions = {sessions}\nbuffers = {BUFFERS}\n{limits}\n"
                           "[order]\ndefault = fault reference\n"
                           f"[plugin fault]\nrules = m=77 file={self.hang} crash=hang\n")
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(  # pylint: disable=consider-using-with # ended by stop()
-                [VACCELD, f"--config={config}", f"--socket-path={self.socket}", *options], stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log)
+        self.argv = [VACCELD, f"--config={config}", f"--socket-path={self.socket}", *options]
+        self.process = self.launch()
         self.pid = self.process.pid
         self.sessions = sessions
         self.url = None
         until("vacceld's socket", lambda: self.socket.exists() or self.process.poll() is not None)
         self.worker_ready()
         self.descriptors_at_start = self.descriptors()
+
+    def launch(self):
+        with open(self.log, "wb") as log:
+            return subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def children(self):
         return [int(pid) for pid in pathlib.Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
