@@ -60,12 +60,12 @@ static bool would_block(int fd)
 }
 
 /*
- * Does not wait: a full eventfd, pipe or socket holds a wake-up already. Only the ring's own thread saves the question: if
- * its front-end has filled an eventfd that blocks, it waits for itself, and ring_stop() frees it. For others' threads one
- * that clears the flag right between question and write() remains; it holds up that thread until it reads, or until the
- * end of its connection takes too long and the supervisor ends the worker.
+ * Does not wait: a full eventfd, pipe or socket holds a wake-up already. Asked each time, also for the ring's own thread: a
+ * ring that waits here cannot be stopped, and a worker that is ended for it leaves the next one with the same descriptor, so
+ * that all others would lose their worker again and again. What remains is a front-end that clears the flag of a full
+ * descriptor right between question and write().
  */
-static void poke(int fd, bool socket, bool may_wait)
+static void poke(int fd, bool socket)
 {
 	const uint64_t one = 1;
 	ssize_t n = 0;
@@ -74,27 +74,15 @@ static void poke(int fd, bool socket, bool may_wait)
 		return;
 	if (socket)
 		n = send(fd, &one, sizeof(one), MSG_DONTWAIT | MSG_NOSIGNAL);
-	else if (may_wait || !would_block(fd))
+	else if (!would_block(fd))
 		n = write(fd, &one, sizeof(one));
 	if (n < 0 && errno != EAGAIN)
 		log_debug("cannot wake a front-end: %s", strerror(errno));
 }
 
-static void poke_call(struct wring *ring, bool may_wait)
-{
-	poke(__atomic_load_n(&ring->call, __ATOMIC_ACQUIRE), __atomic_load_n(&ring->call_is_socket, __ATOMIC_RELAXED),
-	     may_wait);
-}
-
 static void tell(struct wring *ring)
 {
-	if (own_ring != ring) {
-		poke_call(ring, false);
-		return;
-	}
-	atomic_store_explicit(&ring->poking, true, memory_order_relaxed);
-	poke_call(ring, true);
-	atomic_store_explicit(&ring->poking, false, memory_order_relaxed);
+	poke(__atomic_load_n(&ring->call, __ATOMIC_ACQUIRE), __atomic_load_n(&ring->call_is_socket, __ATOMIC_RELAXED));
 }
 
 static void tell_now(struct wring *ring)
@@ -182,7 +170,7 @@ static void break_ring(struct wring *ring, const char *why)
 	if (ring->kick >= 0)
 		epoll_ctl(ring->epoll, EPOLL_CTL_DEL, ring->kick, NULL);
 	pthread_mutex_lock(&ring->lock);
-	poke(ring->err, is_socket(ring->err), false);
+	poke(ring->err, is_socket(ring->err));
 	pthread_mutex_unlock(&ring->lock);
 	link_send(ring->conn->worker->link, &msg);
 }
@@ -489,19 +477,6 @@ void ring_start(struct wconn *conn, struct link_msg *msg)
 	pthread_setname_np(ring->thread, name);
 }
 
-/* Wakes the ring's thread, should its front-end have made it wait in poke(); who is to be told still is. */
-static void empty_call(struct wring *ring)
-{
-	struct pollfd p = { .fd = ring->call, .events = POLLIN };
-	uint64_t count;
-
-	if (!atomic_load(&ring->poking) || p.fd < 0 || ring->call_is_socket || poll(&p, 1, 0) <= 0)
-		return;
-	if (read(p.fd, &count, sizeof(count)) < 0)
-		log_debug("ring %u: cannot empty its call descriptor: %s", ring->index, strerror(errno));
-	poke_call(ring, false);
-}
-
 /*
  * Threads that write to the descriptor hold no lock, so what its number stands for is replaced and the number stays: at
  * worst one of them still tells the old one.
@@ -526,14 +501,13 @@ static void replace_call(struct wring *ring, int call)
 
 void ring_set_call(struct wring *ring, int call, int err)
 {
-	empty_call(ring);
 	replace_call(ring, call);
 	pthread_mutex_lock(&ring->lock);
 	close_fd(&ring->err);
 	ring->err = err;
 	pthread_mutex_unlock(&ring->lock);
 	/* Nobody was told by the old one of what came between. */
-	poke_call(ring, false);
+	tell(ring);
 }
 
 void ring_stop(struct wring *ring, uint32_t seq)
@@ -546,7 +520,6 @@ void ring_stop(struct wring *ring, uint32_t seq)
 	atomic_store(&ring->stopping, true);
 	if (write(ring->stop_event, &one, sizeof(one)) < 0)
 		log_error("ring %u: cannot stop it: %s", ring->index, strerror(errno));
-	empty_call(ring);
 }
 
 void ring_free(struct wring *ring)

@@ -127,7 +127,6 @@ struct wring {
 	bool awaiting;		    /* lock; an awaited request has not ended */
 	int call;		    /* its number stays, see ring_set_call(); changed by the control thread, atomic */
 	bool call_is_socket;	    /* atomic */
-	atomic_bool poking;	    /* the ring's thread writes to it, and may be made to wait */
 	int no_call;		    /* control thread: the number, while there is nobody to tell (call is -1) */
 	int err;		    /* lock */
 	uint64_t last_complaint_ns; /* ring's thread */

@@ -126,30 +126,71 @@ static void silence(void **state)
 	hostile_over();
 }
 
-/* Nobody reads what it is woken by, and the descriptor is full and blocks: answers come all the same. */
-static void deaf(void **state)
+static void offer_one(struct peer *p)
 {
-	struct peer *p = peer_new(PEER_RUNNING);
+	peer_request(p, 0, &(struct wire_request){ .type = 99 }, 0);
+	peer_offer(p, 0);
+}
 
-	assert_int_equal(eventfd_write(p->call, UINT64_MAX - 1), 0);
-	assert_int_equal(fcntl(p->call, F_SETFL, fcntl(p->call, F_GETFL) & ~O_NONBLOCK), 0);
+/*
+ * Nobody reads what it is woken by, and the descriptor is full and blocks whoever writes to it: answers come all the same,
+ * the ring can be stopped, and the worker lives.
+ */
+static void deaf(struct peer *p)
+{
 	for (int i = 0; i < 2 * PEER_NUM; i++) {
-		peer_request(p, 0, &(struct wire_request){ .type = 99 }, 0);
-		peer_offer(p, 0);
+		offer_one(p);
 		peer_wait_used(p, 1);
 	}
 	hostile_over();
-	peer_alive(p);
+	peer_start_ring(p, PEER_NUM);
+	offer_one(p);
+	peer_wait_used(p, 1);
+}
+
+static void deaf_eventfd(void **state)
+{
+	struct peer *p = peer_new(PEER_RUNNING);
+	pid_t worker = rig_worker(0);
+
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(eventfd_write(p->call, UINT64_MAX - 1), 0);
+		assert_int_equal(fcntl(p->call, F_SETFL, 0), 0);
+		deaf(p);
+		assert_int_equal(fcntl(p->call, F_SETFL, O_NONBLOCK), 0);
+		eventfd_read(p->call, &(eventfd_t){ 0 });
+	}
 	peer_free(p);
 	hostile_over();
+	assert_int_equal(rig_worker(0), worker);
+}
+
+static void deaf_pipe(void **state)
+{
+	struct peer *p = peer_new(PEER_RUNNING);
+	static const char zeroes[65536];
+	pid_t worker = rig_worker(0);
+	int pipes[2];
+
+	assert_int_equal(pipe2(pipes, O_CLOEXEC | O_NONBLOCK), 0);
+	while (write(pipes[1], zeroes, sizeof(zeroes)) > 0)
+		;
+	assert_int_equal(peer_say_u64(p, VHOST_SET_VRING_CALL, 0, pipes[1]), PEER_ACCEPTED);
+	assert_int_equal(fcntl(pipes[1], F_SETFL, 0), 0);
+	deaf(p);
+	close(pipes[0]);
+	close(pipes[1]);
+	peer_free(p);
+	hostile_over();
+	assert_int_equal(rig_worker(0), worker);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(kicks),    cmocka_unit_test(offers),	cmocka_unit_test(questions),
-		cmocka_unit_test(restarts), cmocka_unit_test(refusals), cmocka_unit_test(comings_and_goings),
-		cmocka_unit_test(silence),  cmocka_unit_test(deaf),
+		cmocka_unit_test(kicks),    cmocka_unit_test(offers),	    cmocka_unit_test(questions),
+		cmocka_unit_test(restarts), cmocka_unit_test(refusals),	    cmocka_unit_test(comings_and_goings),
+		cmocka_unit_test(silence),  cmocka_unit_test(deaf_eventfd), cmocka_unit_test(deaf_pipe),
 	};
 
 	return hostile_main("storms", tests, ARRAY_SIZE(tests));
