@@ -258,6 +258,18 @@ static void last_line(int said, char *text, size_t len)
 	snprintf(text, len, "%.*s", (int)len - 1, *line ? line : "it does not say why");
 }
 
+/* gnuplot does not notice that it could not write: a file that is whole has its format's end. */
+static bool is_whole(const char *file, bool svg)
+{
+	const char *mark = svg ? "</svg>" : "IEND";
+	_cleanup_close_ int fd = open(file, O_RDONLY | O_CLOEXEC);
+	char end[16];
+	off_t size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+	ssize_t n = size < (off_t)sizeof(end) ? -1 : pread(fd, end, sizeof(end), size - (off_t)sizeof(end));
+
+	return n > 0 && memmem(end, (size_t)n, mark, strlen(mark));
+}
+
 int bench_plot(struct cli *cli, struct json_object *result, const char *file)
 {
 	const char *dot = strrchr(file, '.');
@@ -280,9 +292,12 @@ int bench_plot(struct cli *cli, struct json_object *result, const char *file)
 	cli_unfinished_file(file);
 	r = draw(result, file, svg, said);
 	cli_keep_file();
-	if (!r)
+	if (!r && is_whole(file, svg))
 		return CLI_OK;
 	unlink(file);
+	if (!r)
+		return cli_fail(cli, CLI_FAILED, -EIO, "plot %s: cannot write: gnuplot left it incomplete: no space?",
+				file);
 	if (r == -ENOENT)
 		return cli_fail(cli, CLI_FAILED, r,
 				"plot %s: cannot draw: gnuplot is not installed (Debian package gnuplot-nox)", file);

@@ -66,7 +66,6 @@ static int open_signals(struct supervisor *s, struct error *error)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (s->signal_fd < 0)
 		return error_set(error, -errno, "signals: %s", strerror(errno));
@@ -482,8 +481,11 @@ int supervisor_run(const struct options *options)
 	struct supervisor s;
 	struct error error = { 0 };
 	struct poll_set set = { 0 };
-	int r = supervisor_init(&s, options, &error);
+	int r;
 
+	/* Whoever reads the log, or a front-end, may be gone at any time. */
+	signal(SIGPIPE, SIG_IGN);
+	r = supervisor_init(&s, options, &error);
 	if (r == 0)
 		r = poll_set_new(&set, &s, &error);
 	if (r < 0) {
