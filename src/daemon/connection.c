@@ -5,6 +5,8 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,6 +17,9 @@
 #include "util/util.h"
 
 #define COMPLAINT_NS UINT64_C(1000000000)
+/* Lines about front-ends: so many at once, and one more in each interval. */
+#define SAY_BURST 1000
+#define SAY_NS	  UINT64_C(100000000)
 /* After the first part of a message, until the rest is looked for. */
 #define REST_PAUSE_NS UINT64_C(5000000)
 
@@ -43,6 +48,39 @@ struct connection *connection_alloc(struct supervisor *s, uint32_t id)
 		c->rings[i].ledger_fd = -1;
 	s->connections[id - 1] = c;
 	return c;
+}
+
+/* A bucket that is full at first and gets a drop each SAY_NS. */
+static bool may_say(struct supervisor *s)
+{
+	uint64_t now = now_ns(), drops = (now - s->said_ns) / SAY_NS;
+
+	if (drops > 0) {
+		s->said -= (uint32_t)MIN(drops, s->said);
+		s->said_ns = now;
+	}
+	if (s->said >= SAY_BURST) {
+		s->unsaid++;
+		return false;
+	}
+	s->said++;
+	if (s->unsaid)
+		log_warning("%u lines about front-ends were left out: there were too many", s->unsaid);
+	s->unsaid = 0;
+	return true;
+}
+
+void connection_say(struct supervisor *s, const struct connection *c, int priority, const char *format, ...)
+{
+	char text[2 * ERROR_TEXT];
+	va_list ap;
+
+	if (!may_say(s))
+		return;
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	log_line(priority, "connection %u: %s", c->id, text);
 }
 
 int connection_new(struct supervisor *s, int fd)
@@ -89,9 +127,9 @@ void connection_close(struct supervisor *s, struct connection *c, const char *wh
 	if (c->fd < 0)
 		return;
 	if (why)
-		log_warning("connection %u: closed: %s", c->id, why);
+		connection_say(s, c, LOG_WARNING, "closed: %s", why);
 	else
-		log_info("connection %u: front-end is gone", c->id);
+		connection_say(s, c, LOG_INFO, "front-end is gone");
 	/* Whoever keeps a copy does not keep the front-end waiting. */
 	shutdown(c->fd, SHUT_RDWR);
 	close(c->fd);
@@ -113,21 +151,21 @@ static int check_regions(const struct supervisor *s, struct error *error)
 			 s->max_regions);
 }
 
-static void greet(struct connection *c)
+static void greet(struct supervisor *s, struct connection *c)
 {
 	/* By then everything is negotiated. */
 	if (c->greeted || !(c->step.effects & (VHOST_EFFECT_MEM_ADDED | VHOST_EFFECT_MEM_REPLACED)))
 		return;
 	c->greeted = true;
-	log_info("connection %u: front-end with features %#" PRIx64 ", protocol features %#" PRIx64, c->id,
-		 c->server.features, c->server.protocol_features);
+	connection_say(s, c, LOG_INFO, "front-end with features %#" PRIx64 ", protocol features %#" PRIx64,
+		       c->server.features, c->server.protocol_features);
 }
 
 static void carry_out(struct supervisor *s, struct connection *c)
 {
 	const struct vhost_step *step = &c->step;
 
-	greet(c);
+	greet(s, c);
 	if (step->effects & VHOST_EFFECT_MEM_REPLACED)
 		c->mem_synced = false;
 	if (step->effects & VHOST_EFFECT_RESET)
@@ -179,7 +217,7 @@ void connection_readable(struct supervisor *s, struct connection *c)
 		return;
 	}
 	if (c->step.refused.code < 0)
-		log_warning("connection %u: refused: %s", c->id, c->step.refused.text);
+		connection_say(s, c, LOG_WARNING, "refused: %s", c->step.refused.text);
 	c->busy = true;
 	keep_save(s, c);
 	carry_out(s, c);

@@ -127,9 +127,9 @@ static uint32_t recovery_flags(const struct mirror_ring *ring)
 	return ring->dirty ? LINK_RING_RECOVER | (ring->blame ? LINK_RING_BLAME : 0) : 0;
 }
 
-static void break_ring(struct connection *c, uint32_t index, const char *why)
+static void break_ring(struct supervisor *s, struct connection *c, uint32_t index, const char *why)
 {
-	log_warning("connection %u: ring %u stops: %s", c->id, index, why);
+	connection_say(s, c, LOG_WARNING, "ring %u stops: %s", index, why);
 	c->rings[index].broken = true;
 	c->server.status |= VHOST_STATUS_NEEDS_RESET;
 	c->keep.unsaved = true;
@@ -148,7 +148,7 @@ static void start_ring(struct supervisor *s, struct connection *c, uint32_t inde
 	if (r == 0)
 		r = prepare_ledger(ring, want->fresh && !ring->dirty);
 	if (r < 0) {
-		break_ring(c, index, r == -EINVAL ? "it is larger than its journal" : strerror(-r));
+		break_ring(s, c, index, r == -EINVAL ? "it is larger than its journal" : strerror(-r));
 		return;
 	}
 	news = want->fresh || !ring->dirty;
@@ -347,7 +347,7 @@ void mirror_message(struct supervisor *s, const struct link_msg *msg)
 		return;
 	case LINK_BROKEN:
 		if (c && msg->index < c->server.device->n_queues && c->rings[msg->index].phase == RING_ON) {
-			break_ring(c, msg->index, msg->text);
+			break_ring(s, c, msg->index, msg->text);
 			connection_progress(s, c);
 		}
 		return;

@@ -125,6 +125,9 @@ struct supervisor {
 	uint64_t accept_ns;    /* no connection is accepted before this */
 	bool accept_failed;    /* and the log says why */
 	uint64_t complaint_ns; /* when the log last said that a connection was refused */
+	uint64_t said_ns;      /* connection_say(): when the count below was right */
+	uint32_t said;	       /* lines, less those that time has forgiven */
+	uint32_t unsaid;       /* lines left out since */
 	bool unlink_socket;
 	bool one_connection; /* came with --fd: its end is ours */
 	int signal_fd;
@@ -154,6 +157,10 @@ void connection_readable(struct supervisor *supervisor, struct connection *conne
 void connection_progress(struct supervisor *supervisor, struct connection *connection);
 /* Hangs up; the slot is freed when the worker has let go. */
 void connection_close(struct supervisor *supervisor, struct connection *connection, const char *why);
+/* A line about a front-end, if there have not been too many: it can cause them as often as it likes. */
+__attribute__((format(printf, 4, 5))) void connection_say(struct supervisor *supervisor,
+							  const struct connection *connection, int priority,
+							  const char *format, ...);
 void connection_free(struct supervisor *supervisor, struct connection *connection);
 
 /* ---- mirror.c ---- */

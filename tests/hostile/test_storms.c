@@ -185,12 +185,46 @@ static void deaf_pipe(void **state)
 	assert_int_equal(rig_worker(0), worker);
 }
 
+/* Lines of the log that a front-end causes are bounded, and the log says that it is not all. */
+static void chatter(void **state)
+{
+	enum { N = 20000, BATCH = 100 };
+	struct peer *p = peer_new(PEER_GREETED);
+	const struct vhost_header header = { 4711, VHOST_FLAG_VERSION | VHOST_FLAG_NEED_REPLY, 0 };
+	struct vhost_msg reply;
+	unsigned int lines = 0;
+	FILE *log;
+	int c;
+
+	for (int i = 0; i < N / BATCH; i++) {
+		for (int j = 0; j < BATCH; j++)
+			assert_true(peer_send(p, &header, sizeof(header), NULL, 0));
+		for (int j = 0; j < BATCH; j++)
+			assert_int_equal(vhost_msg_recv(p->fd, 60000, &reply, NULL), 0);
+	}
+	peer_free(p);
+	hostile_over();
+	log = fopen(rig_daemon.log, "re");
+	assert_non_null(log);
+	while ((c = fgetc(log)) != EOF)
+		lines += c == '\n';
+	fclose(log);
+	assert_true(lines < N / 2);
+	/* Said when there is room for a line again. */
+	for (int i = 0; i < 20; i++) {
+		peer_free(peer_new(PEER_GREETED));
+		usleep(20000);
+	}
+	hostile_logged("lines about front-ends were left out");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(kicks),    cmocka_unit_test(offers),	    cmocka_unit_test(questions),
-		cmocka_unit_test(restarts), cmocka_unit_test(refusals),	    cmocka_unit_test(comings_and_goings),
-		cmocka_unit_test(silence),  cmocka_unit_test(deaf_eventfd), cmocka_unit_test(deaf_pipe),
+		cmocka_unit_test(kicks),     cmocka_unit_test(offers),	 cmocka_unit_test(questions),
+		cmocka_unit_test(restarts),  cmocka_unit_test(refusals), cmocka_unit_test(comings_and_goings),
+		cmocka_unit_test(silence),   cmocka_unit_test(chatter),	 cmocka_unit_test(deaf_eventfd),
+		cmocka_unit_test(deaf_pipe),
 	};
 
 	return hostile_main("storms", tests, ARRAY_SIZE(tests));
