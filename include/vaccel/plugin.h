@@ -80,9 +80,12 @@ struct vaccel_plugin_key {
 
 /** What a worker's sandbox must leave open for the plugin, beyond computing. */
 enum vaccel_plugin_need {
-	VACCEL_NEED_CACHE = 1 << 0,  /* a folder of its own to write to, see struct vaccel_plugin_host */
-	VACCEL_NEED_DEVICE = 1 << 1, /* device nodes of accelerators */
-	VACCEL_NEED_SPAWN = 1 << 2,  /* starts programs (a compiler's linker) until ready() has returned */
+	/* A folder of its own to write to until ready() has returned, see struct vaccel_plugin_host. What is in it may be
+	 * code that the next worker loads, so that the process that reads guests' requests shall not write there. */
+	VACCEL_NEED_CACHE = 1 << 0,
+	VACCEL_NEED_DEVICE = 1 << 1,	   /* device nodes of accelerators */
+	VACCEL_NEED_SPAWN = 1 << 2,	   /* starts programs (a compiler's linker) until ready() has returned */
+	VACCEL_NEED_CACHE_ALWAYS = 1 << 3, /* uses that folder while operations run, too */
 };
 
 /** What the host tells the plugin. */
@@ -121,6 +124,11 @@ struct vaccel_plugin {
 	const char *(*hardware)(void);
 	/* The registered buffer goes away: forget what is cached about it. No op uses it any more. */
 	void (*buffer_gone)(uint64_t buffer);
+
+	/* Names of the system calls that its ops make besides those for memory, threads, signals to itself and clocks, and
+	 * those that its needs imply. A call that is not allowed fails with EPERM. */
+	const char *const *calls;
+	size_t n_calls;
 };
 
 #define VACCEL_PLUGIN_HEADER \

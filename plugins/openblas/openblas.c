@@ -159,6 +159,9 @@ static const struct vaccel_op_impl ops[] = {
 	VACCEL_IMPL(DGEMM, dgemm),
 };
 
+/* It asks for its work memory to lie near the processor that uses it; without, it works all the same. */
+static const char *const calls[] = { "mbind", "get_mempolicy" };
+
 static const struct vaccel_plugin plugin = {
 	VACCEL_PLUGIN_HEADER,
 	.name = "openblas",
@@ -173,5 +176,7 @@ static const struct vaccel_plugin plugin = {
 	.config = config,
 	.ready = ready,
 	.hardware = hardware,
+	.calls = calls,
+	.n_calls = sizeof(calls) / sizeof(calls[0]),
 };
 VACCEL_PLUGIN(plugin);

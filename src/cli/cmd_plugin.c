@@ -33,7 +33,8 @@ static const struct {
 	const char *name;
 	const char *help;
 } needs[] = {
-	{ VACCEL_NEED_CACHE, "cache", "a folder of its own to write to" },
+	{ VACCEL_NEED_CACHE, "cache", "a folder of its own to write to until it is ready" },
+	{ VACCEL_NEED_CACHE_ALWAYS, "cache-always", "that folder also while operations run" },
 	{ VACCEL_NEED_DEVICE, "device", "device nodes of accelerators" },
 	{ VACCEL_NEED_SPAWN, "spawn", "starting programs until it is ready" },
 };
@@ -60,6 +61,15 @@ static struct json_object *needs_of(const struct vaccel_plugin *decl)
 	for (size_t i = 0; i < ARRAY_SIZE(needs); i++)
 		if (decl->needs & needs[i].need)
 			json_object_array_add(array, json_object_new_string(needs[i].name));
+	return array;
+}
+
+static struct json_object *calls_of(const struct vaccel_plugin *decl)
+{
+	struct json_object *array = json_object_new_array();
+
+	for (size_t i = 0; decl->calls && i < decl->n_calls; i++)
+		json_object_array_add(array, json_object_new_string(decl->calls[i]));
 	return array;
 }
 
@@ -93,6 +103,7 @@ static struct json_object *describe(struct plugin *plugin, const struct config *
 	js_text(object, "threads", threads_text(decl->threads));
 	json_object_object_add(object, "ops", ops_of(decl));
 	json_object_object_add(object, "needs", needs_of(decl));
+	json_object_object_add(object, "calls", calls_of(decl));
 	json_object_object_add(object, "keys", keys_of(decl));
 	r = plugin_start(plugin, config, &error);
 	js_bool(object, "ready", r == 0);
@@ -137,6 +148,7 @@ static void print_needs(struct json_object *array)
 
 static void print_plugin(struct json_object *object)
 {
+	struct json_object *calls = json_object_object_get(object, "calls");
 	static const char *const facts[] = { "name", "version", "description", "file", "abi", "threads" };
 	struct json_object *keys = json_object_object_get(object, "keys");
 	char ops[512];
@@ -146,6 +158,9 @@ static void print_plugin(struct json_object *object)
 	join(json_object_object_get(object, "ops"), ops, sizeof(ops));
 	printf("%-12s %s\n", "ops", ops);
 	print_needs(json_object_object_get(object, "needs"));
+	join(calls, ops, sizeof(ops));
+	if (json_object_array_length(calls))
+		printf("%-12s %s\n", "calls", ops);
 	if (json_object_get_boolean(json_object_object_get(object, "ready")))
 		printf("%-12s ready here, on %s\n", "state", text_of(object, "hardware"));
 	else

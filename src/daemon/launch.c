@@ -278,6 +278,8 @@ static void say_end(const struct launch *l, int status)
 		log_warning("worker %d ended itself: an operation took too long", (int)l->pid);
 	else if (WEXITSTATUS(status) == WORKER_EXIT_FAULT)
 		log_warning("worker %d ended itself: memory that a front-end shares is not there", (int)l->pid);
+	else if (WEXITSTATUS(status) == WORKER_EXIT_UNSAFE)
+		log_error("worker %d cannot have its sandbox: nothing is served", (int)l->pid);
 	else
 		log_warning("worker %d ended with status %d%s", (int)l->pid, WEXITSTATUS(status), when);
 }
@@ -338,6 +340,7 @@ void launch_reap(struct supervisor *s)
 	if (!s->stopping)
 		notify_send(&s->notify, "STATUS=Worker %d ended, another is started", (int)l->pid);
 	l->deaths[death_of(l, status)]++;
+	s->unsafe |= WIFEXITED(status) && WEXITSTATUS(status) == WORKER_EXIT_UNSAFE;
 	blame = !is_blameless(l, status);
 	plan_next(s, is_expected(s, status));
 	close_link(l);

@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "util/calls.h"
+
 union control {
 	struct cmsghdr align;
 	char bytes[CMSG_SPACE(sizeof(int) * LINK_N_FDS)];
@@ -103,3 +105,5 @@ int link_recv(int fd, struct link_msg *ret_msg, int dontwait)
 	ret_msg->text[ERROR_TEXT - 1] = '\0';
 	return 1;
 }
+
+SANDBOX_CALLS({ "sendmsg" }, { "recvmsg" }, { "close" });

@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 
 #include "daemon/worker.h"
+#include "util/calls.h"
 #include "util/log.h"
 #include "util/util.h"
 #include "vhost/guard.h"
@@ -343,8 +344,12 @@ static void serve(struct wring *ring)
 static void *ring_main(void *opaque)
 {
 	struct wring *ring = opaque;
+	char name[16];
 
 	own_ring = ring;
+	/* By itself: another thread would have to open a file for it. */
+	snprintf(name, sizeof(name), "ring-%u.%u", ring->conn->id, ring->index);
+	pthread_setname_np(pthread_self(), name);
 	if (!ring->kicked_out) {
 		ring_recover(ring);
 		ring_tell(ring);
@@ -443,7 +448,6 @@ void ring_start(struct wconn *conn, struct link_msg *msg)
 	bool aborting = msg->ring.flags & LINK_RING_ABORT;
 	struct wring *ring = calloc(1, sizeof(*ring));
 	struct error error = { 0 };
-	char name[16];
 
 	if (!ring)
 		_exit(WORKER_EXIT_FAILED); /* the next worker is told everything again */
@@ -471,10 +475,8 @@ void ring_start(struct wconn *conn, struct link_msg *msg)
 		ring->stop_seq = msg->seq;
 		atomic_store(&ring->stopping, true);
 	}
-	snprintf(name, sizeof(name), "ring-%u.%u", conn->id, ring->index);
 	if (pthread_create(&ring->thread, NULL, ring_main, ring))
 		_exit(WORKER_EXIT_FAILED);
-	pthread_setname_np(ring->thread, name);
 }
 
 /*
@@ -549,3 +551,12 @@ void ring_free(struct wring *ring)
 	pthread_cond_destroy(&ring->idle);
 	free(ring);
 }
+
+/* Waiting for guests and waking them; the ring's ledger and journal are files. */
+SANDBOX_CALLS({ "poll" }, { "ppoll" }, { "ppoll_time64" }, { "epoll_create1" }, { "epoll_ctl" }, { "epoll_wait" },
+	      { "epoll_pwait" }, { "read" }, { "write" }, SANDBOX_IF("sendto", 4, UINT64_MAX, 0), { "close" },
+	      { "eventfd2" }, { "dup2" }, { "dup3" }, { "fstat" }, { "newfstatat" }, { "fstatat64" },
+	      SANDBOX_IF("fcntl", 1, UINT32_MAX, F_GETFL), SANDBOX_IF("fcntl", 1, UINT32_MAX, F_SETFD),
+	      SANDBOX_IF("fcntl64", 1, UINT32_MAX, F_GETFL), SANDBOX_IF("fcntl64", 1, UINT32_MAX, F_SETFD),
+	      SANDBOX_IF("mmap", 3, MAP_ANONYMOUS | MAP_TYPE, MAP_SHARED),
+	      SANDBOX_IF("mmap2", 3, MAP_ANONYMOUS | MAP_TYPE, MAP_SHARED), { "munmap" });

@@ -65,6 +65,20 @@ int setup_memory(const char *name, size_t size, int *ret_fd, struct error *error
 	return 0;
 }
 
+/* Descriptors that belong to no connection: our own, and what plugins open in the worker. */
+#define OTHER_FDS 128
+
+uint64_t setup_max_fds(const struct config *config, uint64_t regions)
+{
+	/* What wakes and is woken, and errors; the ledger, or in the worker what the ring's thread waits on. */
+	const uint64_t per_ring = 5;
+	/* Socket, channel back, journal, page and box; a message that is not complete; a reply. */
+	const uint64_t others = 6 + VHOST_MAX_FDS + 1;
+	uint64_t queues = MIN(config->queues, VHOST_MAX_QUEUES);
+
+	return OTHER_FDS + config->limits.connections * (others + per_ring * queues + regions);
+}
+
 uint64_t setup_features(void)
 {
 	return VHOST_BIT(VHOST_F_VERSION_1) | VHOST_BIT(VHOST_F_INDIRECT_DESC) | VHOST_BIT(VHOST_F_EVENT_IDX) |

@@ -18,6 +18,10 @@ int setup_config_copy(const struct config *config, int *ret_fd, struct error *er
 
 /* Memory of a fixed size that outlives workers: a sealed memfd. */
 int setup_memory(const char *name, size_t size, int *ret_fd, struct error *error);
+
+/* Descriptors that supervisor and worker may have open each, when connections have so many memory regions each. */
+uint64_t setup_max_fds(const struct config *config, uint64_t regions);
+
 uint64_t setup_features(void);
 void setup_wire_limits(const struct config *config, struct wire_limits *ret_limits);
 /* Longest device-readable part of a request. */

@@ -23,8 +23,6 @@
 #include "util/log.h"
 #include "util/util.h"
 
-/* Descriptors that belong to no connection: our own, and what plugins open in the worker. */
-#define OTHER_FDS 128
 /* Memory in pieces that a connection can have in any case: its rings and its data. */
 #define MIN_REGIONS 2
 /* How long to wait for descriptors or memory to be free again. */
@@ -35,11 +33,8 @@
 /* What front-ends make us open has to fit, in the worker too, which inherits the limit. Regions share what is left. */
 static int raise_limit(struct supervisor *s, struct error *error)
 {
-	const uint64_t per_ring = LINK_N_FDS - 1; /* the journal is its front-end's */
-	/* Socket, channel back, journal, page and box; a message that is not complete; a reply. */
-	const uint64_t per_connection = 6 + VHOST_MAX_FDS + 1 + per_ring * s->device.n_queues;
-	uint64_t fixed = OTHER_FDS + s->n_slots * per_connection;
-	uint64_t needed = fixed + s->n_slots * (uint64_t)MIN_REGIONS;
+	uint64_t fixed = setup_max_fds(s->config, 0);
+	uint64_t needed = setup_max_fds(s->config, MIN_REGIONS);
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
@@ -438,6 +433,8 @@ static int run(struct supervisor *s, struct poll_set *set)
 	int r = 0;
 
 	while (r == 0) {
+		if (s->unsafe)
+			return -EPERM;
 		check_times(s);
 		if (s->one_connection && s->launch.ever_ready && !any_connection(s))
 			return 0;

@@ -134,6 +134,7 @@ struct supervisor {
 	bool stopping;
 	bool leaving; /* with stopping: another supervisor will go on with the connections */
 	struct keep keep;
+	bool unsafe; /* a worker could not have the sandbox that is required */
 	struct launch launch;
 	uint32_t next_seq;
 	struct limit_counts limit_counts; /* of LIMIT_CONNECTIONS; the worker counts the others */

@@ -13,8 +13,10 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
+#include "daemon/sandbox.h"
 #include "daemon/setup.h"
 #include "daemon/supervisor.h"
+#include "util/calls.h"
 #include "util/log.h"
 #include "util/util.h"
 #include "vhost/guard.h"
@@ -290,8 +292,16 @@ static uint64_t bounce_limit(const struct config *config)
 	return MIN(config->limits.gathered_bytes, machine / 2);
 }
 
+/* Nothing that another worker could do better. */
+__attribute__((noreturn)) static void refuse(const struct error *error)
+{
+	log_error("%s", error->text);
+	_exit(WORKER_EXIT_UNSAFE);
+}
+
 static int worker_init(struct worker *w, const struct options *options, struct error *error)
 {
+	struct sandbox sandbox;
 	int r;
 
 	*w = (struct worker){ .options = options, .link = WORKER_FD_LINK };
@@ -311,6 +321,9 @@ static int worker_init(struct worker *w, const struct options *options, struct e
 	/* Plugins that kill their worker while they are loaded must not take the guest's other requests along. */
 	if (options->safe)
 		w->config->n_plugins = 0;
+	r = sandbox_enter(&sandbox, w->config, setup_max_fds(w->config, VHOST_MAX_REGIONS), error);
+	if (r < 0)
+		refuse(error);
 	r = open_state(w, error);
 	if (r == 0)
 		w->limits.counts = w->limit_counts = state_limits(w->state);
@@ -320,7 +333,12 @@ static int worker_init(struct worker *w, const struct options *options, struct e
 		r = engine_new(w->config, w->state, &w->engine, error);
 	if (r == 0)
 		r = start_watchdog(w, error);
-	return r;
+	if (r < 0)
+		return r;
+	r = sandbox_close(&sandbox, w->engine, options->restarted ? LOG_DEBUG : LOG_INFO, error);
+	if (r < 0)
+		refuse(error);
+	return 0;
 }
 
 int worker_run(const struct options *options)
@@ -347,3 +365,6 @@ int worker_run(const struct options *options)
 	/* Threads may still be inside plugins: no orderly way out, and none needed. */
 	_exit(EXIT_SUCCESS);
 }
+
+/* The watchdog, and the handler of SIGBUS. */
+SANDBOX_CALLS({ "poll" }, { "ppoll" }, { "ppoll_time64" }, { "rt_sigaction" }, { "exit_group" });

@@ -27,7 +27,11 @@ enum scalar_type {
 	SCALAR_U64,
 	SCALAR_STRING,
 	SCALAR_BOOL,
+	SCALAR_WORD, /* the index of one of words as uint32_t */
 };
+
+static const char *const modes[] = { "off", "on", "required", NULL };
+static const char *const violations[] = { "deny", "report", "kill", NULL };
 
 static const struct {
 	const char *section;
@@ -35,6 +39,7 @@ static const struct {
 	enum scalar_type type;
 	size_t offset;
 	uint64_t min, max;
+	const char *const *words;
 } scalars[] = {
 	{ "engine", "threads", SCALAR_U32, offsetof(struct config, threads), 0, 1024 },
 	{ "engine", "op_threads", SCALAR_U32, offsetof(struct config, op_threads), 0, 1024 },
@@ -55,6 +60,11 @@ static const struct {
 	{ "limits", "op_time_ms", SCALAR_U32, offsetof(struct config, limits.op_time_ms), 0, UINT32_MAX },
 	{ "metrics", "listen", SCALAR_STRING, offsetof(struct config, metrics_listen), 0, 0 },
 	{ "metrics", "trace", SCALAR_BOOL, offsetof(struct config, metrics_trace), 0, 0 },
+	{ "sandbox", "mode", SCALAR_WORD, offsetof(struct config, sandbox.mode), 0, 0, modes },
+	{ "sandbox", "violation", SCALAR_WORD, offsetof(struct config, sandbox.violation), 0, 0, violations },
+	{ "sandbox", "memory", SCALAR_U64, offsetof(struct config, sandbox.memory), 0, 1024 * GIB },
+	{ "sandbox", "read", SCALAR_STRING, offsetof(struct config, sandbox.read), 0, 0 },
+	{ "sandbox", "write", SCALAR_STRING, offsetof(struct config, sandbox.write), 0, 0 },
 };
 
 static const struct config_limits default_limits = {
@@ -119,6 +129,20 @@ static int set_bool(bool *field, size_t row, const char *value, struct error *er
 	return 0;
 }
 
+static int set_word(uint32_t *field, size_t row, const char *value, struct error *error)
+{
+	const char *const *words = scalars[row].words;
+
+	for (uint32_t i = 0; words[i]; i++) {
+		if (!strcmp(words[i], value)) {
+			*field = i;
+			return 0;
+		}
+	}
+	return error_set(error, -EINVAL, "[%s] %s = %s: not one of %s, %s and %s", scalars[row].section,
+			 scalars[row].key, value, words[0], words[1], words[2]);
+}
+
 static int set_scalar(struct config *config, size_t row, const char *value, struct error *error)
 {
 	char *field = (char *)config + scalars[row].offset;
@@ -128,6 +152,8 @@ static int set_scalar(struct config *config, size_t row, const char *value, stru
 		return set_string((char **)field, value);
 	if (scalars[row].type == SCALAR_BOOL)
 		return set_bool((bool *)field, row, value, error);
+	if (scalars[row].type == SCALAR_WORD)
+		return set_word((uint32_t *)field, row, value, error);
 	if (parse_number(value, &number) < 0 || number < scalars[row].min || number > scalars[row].max)
 		return error_set(error, -EINVAL,
 				 "[%s] %s = %s: not a number from %llu to %llu (K, M, G, T are allowed)",
@@ -355,6 +381,7 @@ int config_load(const char *path, struct config **ret_config, struct error *erro
 	if (!config)
 		return error_set(error, -ENOMEM, "configuration: no memory");
 	config->limits = default_limits;
+	config->sandbox.mode = SANDBOX_ON;
 	config->queues = 2;
 	config->spin_us = SPIN_AUTO;
 	r = set_order(config, "default", default_order, error);
@@ -393,6 +420,8 @@ void config_free(struct config *config)
 	free(config->path);
 	free(config->cache_dir);
 	free(config->metrics_listen);
+	free(config->sandbox.read);
+	free(config->sandbox.write);
 	free(config);
 }
 

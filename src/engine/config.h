@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration file: limits, threads, plugins and the order in which they are asked for an op. Format: vaccel.conf(5).
+ * The configuration file: limits, threads, the sandbox, plugins and the order in which they are asked for an op. Format: vaccel.conf(5).
  * Read once at start (by libinih); afterwards constant, so that threads may share it.
  */
 #ifndef VACCEL_ENGINE_CONFIG_H
@@ -28,6 +28,18 @@ struct config_limits {
 	uint64_t request_bytes;	   /* of all arguments of one request */
 	uint32_t max_extents;	   /* of one request */
 	uint32_t op_time_ms;	   /* longest time of one op; 0: no limit */
+};
+
+/* Of the worker; the transport local: runs in its caller's process and has none. */
+enum config_sandbox_mode { SANDBOX_OFF, SANDBOX_ON, SANDBOX_REQUIRED };
+enum config_sandbox_violation { SANDBOX_DENY, SANDBOX_REPORT, SANDBOX_KILL };
+
+struct config_sandbox {
+	uint32_t mode;	    /* enum config_sandbox_mode */
+	uint32_t violation; /* enum config_sandbox_violation: what happens at a system call that is not allowed */
+	uint64_t memory;    /* private, of the worker; 0: three quarters of the machine's */
+	char *read;	    /* folders and files that plugins may read while they start, with blanks between them */
+	char *write;	    /* that the worker may use at any time */
 };
 
 struct config_key {
@@ -59,6 +71,7 @@ struct config {
 	struct config_limits limits;
 	char *metrics_listen; /* where metrics are served; NULL or "": nowhere */
 	bool metrics_trace;   /* times of all requests are taken, not of a sample */
+	struct config_sandbox sandbox;
 	struct config_plugin plugins[CONFIG_MAX_PLUGINS];
 	size_t n_plugins;
 	struct config_order orders[CONFIG_MAX_OPS];

@@ -250,6 +250,17 @@ const struct engine_failure *engine_failure_at(const struct engine *engine, size
 	return index < engine->n_failures ? &engine->failures[index] : NULL;
 }
 
+bool engine_plugin_needs(const struct engine *engine, size_t index, struct engine_plugin_needs *ret_needs)
+{
+	const struct plugin *plugin = index < engine->n_plugins ? engine->plugins[index] : NULL;
+
+	if (!plugin)
+		return false;
+	*ret_needs = (struct engine_plugin_needs){ plugin->decl.name, plugin->decl.needs, plugin->cache_dir,
+						   plugin->decl.calls, plugin->decl.n_calls };
+	return true;
+}
+
 const char *engine_host(const struct engine *engine)
 {
 	return engine->host;

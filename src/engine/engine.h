@@ -144,6 +144,18 @@ struct engine_failure {
 size_t engine_n_failures(const struct engine *engine);
 const struct engine_failure *engine_failure_at(const struct engine *engine, size_t index);
 
+/* What the sandbox has to leave open for a plugin that serves. Pointers live as long as the engine. */
+struct engine_plugin_needs {
+	const char *name;
+	uint32_t needs;		  /* set of enum vaccel_plugin_need */
+	const char *cache_dir;	  /* NULL: it has none */
+	const char *const *calls; /* that its ops make */
+	size_t n_calls;
+};
+
+/* Plugin index; false past the end. */
+bool engine_plugin_needs(const struct engine *engine, size_t index, struct engine_plugin_needs *ret_needs);
+
 /* A line about this machine's processor, for struct virtio_accel_info. */
 const char *engine_host(const struct engine *engine);
 

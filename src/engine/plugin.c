@@ -38,6 +38,26 @@ static bool each_folder(bool (*visit)(const char *folder, void *opaque), void *o
 	return false;
 }
 
+struct visit {
+	void (*visit)(const char *folder, void *opaque);
+	void *opaque;
+};
+
+static bool visit_folder(const char *folder, void *opaque)
+{
+	const struct visit *visit = opaque;
+
+	visit->visit(folder, visit->opaque);
+	return false;
+}
+
+void plugin_folders(void (*visit)(const char *folder, void *opaque), void *opaque)
+{
+	struct visit all = { visit, opaque };
+
+	each_folder(visit_folder, &all);
+}
+
 struct find {
 	const char *name;
 	char path[PATH_MAX];
@@ -126,8 +146,8 @@ int plugin_open(const char *name, struct plugin **ret_plugin, struct error *erro
 	return 0;
 }
 
-/* mkdir -p of one level more than exists usually: the base, then the plugin's own. */
-static bool make_folders(char *path)
+/* mkdir -p; mode: of the last. */
+static bool make_folders(char *path, mode_t mode)
 {
 	for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
 		*slash = '\0';
@@ -137,28 +157,40 @@ static bool make_folders(char *path)
 		}
 		*slash = '/';
 	}
-	return mkdir(path, 0700) == 0 || errno == EEXIST;
+	return mkdir(path, mode) == 0 || errno == EEXIST;
+}
+
+int plugin_cache_base(const struct config *config, char *ret_path, size_t len)
+{
+	const char *base = config->cache_dir, *below = "";
+	int n;
+
+	if (!base) {
+		base = secure_getenv("XDG_CACHE_HOME");
+		below = "/vaccel/plugins";
+	}
+	if (!base || !*base) {
+		base = secure_getenv("HOME");
+		below = "/.cache/vaccel/plugins";
+	}
+	if (!base || !*base)
+		return -ENOENT;
+	n = snprintf(ret_path, len, "%s%s", base, below);
+	if (n < 0 || (size_t)n >= len)
+		return -ENAMETOOLONG;
+	return make_folders(ret_path, 0755) ? 0 : -errno;
 }
 
 /* NULL: the plugin has to do without. */
 static char *make_cache_dir(const struct plugin *plugin, const struct config *config)
 {
-	const char *base = config->cache_dir, *between = "";
-	char path[PATH_MAX];
+	char base[PATH_MAX], path[PATH_MAX];
 	int n;
 
-	if (!base) {
-		base = secure_getenv("XDG_CACHE_HOME");
-		between = "/vaccel/plugins";
-	}
-	if (!base || !*base) {
-		base = secure_getenv("HOME");
-		between = "/.cache/vaccel/plugins";
-	}
-	if (!base || !*base)
+	if (plugin_cache_base(config, base, sizeof(base)) < 0)
 		return NULL;
-	n = snprintf(path, sizeof(path), "%s%s/%s", base, between, plugin->decl.name);
-	if (n < 0 || (size_t)n >= sizeof(path) || !make_folders(path) || access(path, W_OK) < 0)
+	n = snprintf(path, sizeof(path), "%s/%s", base, plugin->decl.name);
+	if (n < 0 || (size_t)n >= sizeof(path) || !make_folders(path, 0700) || access(path, W_OK) < 0)
 		return NULL;
 	return strdup(path);
 }
@@ -226,7 +258,7 @@ int plugin_start(struct plugin *plugin, const struct config *config, struct erro
 {
 	int r;
 
-	if (plugin->decl.needs & VACCEL_NEED_CACHE)
+	if (plugin->decl.needs & (VACCEL_NEED_CACHE | VACCEL_NEED_CACHE_ALWAYS))
 		plugin->cache_dir = make_cache_dir(plugin, config);
 	pthread_mutex_lock(&plugin->lock);
 	r = run_start(plugin, config, error);

@@ -41,6 +41,15 @@ int plugin_start(struct plugin *plugin, const struct config *config, struct erro
 /* Stops and unloads; NULL is allowed. */
 void plugin_free(struct plugin *plugin);
 
+/*
+ * The folder that holds the plugins' caches, made if need be: of the configuration, or below $XDG_CACHE_HOME or $HOME.
+ * -ENOENT when nothing names one, or an error of making it.
+ */
+int plugin_cache_base(const struct config *config, char *ret_path, size_t len);
+
+/* Calls visit(folder, opaque) for each folder where plugins are looked for. */
+void plugin_folders(void (*visit)(const char *folder, void *opaque), void *opaque);
+
 /* Calls found(name, path, opaque) for each vaccel-NAME.so in the search folders; the first of a name wins. */
 void plugin_list(void (*found)(const char *name, const char *path, void *opaque), void *opaque);
 

@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "util/calls.h"
+
 #define LINE_MAX_BYTES 512
 
 /* Each byte of a message may take six in JSON; what is before it, a name included, far less than the rest. */
@@ -168,3 +170,6 @@ void log_line(int priority, const char *format, ...)
 	else
 		write_text(priority, message);
 }
+
+/* Lines to standard error. */
+SANDBOX_CALLS({ "write" }, { "getpid" });

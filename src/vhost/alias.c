@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "util/calls.h"
 #include "util/util.h"
 #include "vhost/guard.h"
 #include "vhost/memory.h"
@@ -218,3 +219,7 @@ void vhost_alias_unmap(struct vhost_alias *alias)
 	atomic_fetch_sub(alias->budget, alias->n_mappings);
 	alias->map = NULL;
 }
+
+/* The range is reserved as private memory, its pieces are files. */
+SANDBOX_CALLS(SANDBOX_IF("mmap", 3, MAP_ANONYMOUS | MAP_TYPE, MAP_SHARED),
+	      SANDBOX_IF("mmap2", 3, MAP_ANONYMOUS | MAP_TYPE, MAP_SHARED), { "munmap" }, { "madvise" });

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "util/calls.h"
 #include "util/util.h"
 #include "vhost/guard.h"
 
@@ -279,3 +280,8 @@ int vhost_memory_read(const struct vhost_memory *memory, uint64_t gpa, void *dst
 	}
 	return 0;
 }
+
+/* Guests' memory is files of theirs; the limit of private memory does not count it. */
+SANDBOX_CALLS(SANDBOX_IF("mmap", 3, MAP_ANONYMOUS | MAP_TYPE, MAP_SHARED),
+	      SANDBOX_IF("mmap2", 3, MAP_ANONYMOUS | MAP_TYPE, MAP_SHARED), { "munmap" }, { "madvise" }, { "fstat" },
+	      { "newfstatat" }, { "fstatat64" }, { "fstatfs" }, { "fstatfs64" }, { "close" });

@@ -70,7 +70,8 @@ class Daemon:
         self.folder.mkdir()
         self.socket = self.folder / "sock"
         self.cache = self.folder / "cache/fault"
-        self.hang = self.folder / "hang"
+        # In the one folder that the plugin may write to.
+        self.hang = self.cache / "hang"
         self.log = self.folder / "log"
         config = self.folder / "vaccel.conf"
         config.write_text(f"[engine]\nthreads = {threads}\nop_threads = 1\ncache_dir = {self.folder}/cache\n"
