@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+#include "attack.h"
 #include "gemm.h"
 #include "rule.h"
 
@@ -96,6 +97,13 @@ static void scribble(const struct vaccel_plugin_call *call)
 		memset((char *)call->args[2].data + i * g->ldc * size, 0xff, len * size);
 }
 
+static int attack(const struct vaccel_plugin_call *call)
+{
+	int r = state.folder ? fault_attack(state.folder) : -ENOENT;
+
+	return r < 0 ? vaccel_plugin_error(&call->report, r, "fault: no report of the attack: %s", strerror(-r)) : 0;
+}
+
 /* Returns the error to fail with, 0 to go on, or not at all. */
 static int strike(const struct vaccel_plugin_call *call, struct fault_step step)
 {
@@ -129,6 +137,8 @@ static int strike(const struct vaccel_plugin_call *call, struct fault_step step)
 	case FAULT_SCRIBBLE:
 		scribble(call);
 		return 0;
+	case FAULT_ATTACK:
+		return attack(call);
 	case FAULT_NONE:
 	case FAULT_N_ACTIONS:
 		break;

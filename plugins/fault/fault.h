@@ -25,7 +25,8 @@ enum fault_action {
 	FAULT_HANG = 8,	 /* sleeps for ever */
 	FAULT_SPIN = 9,	 /* computes for ever */
 	FAULT_SCRIBBLE = 10 /* fills the output with 0xff bytes and goes on */,
-	FAULT_N_ACTIONS = 11,
+	FAULT_ATTACK = 11, /* tries what a sandbox must not allow, see attack.h */
+	FAULT_N_ACTIONS = 12,
 };
 
 /*

@@ -137,6 +137,11 @@ static int read_scribble(struct fault_rule *rule, const char *value)
 	return *value ? -EINVAL : add_step(rule, FAULT_SCRIBBLE, 0);
 }
 
+static int read_attack(struct fault_rule *rule, const char *value)
+{
+	return *value ? -EINVAL : add_step(rule, FAULT_ATTACK, 0);
+}
+
 static const struct word words[] = {
 	{ "op", read_op },
 	{ "m", read_m },
@@ -149,6 +154,7 @@ static const struct word words[] = {
 	{ "delay", read_delay },
 	{ "crash", read_crash },
 	{ "scribble", read_scribble },
+	{ "attack", read_attack },
 };
 
 static int read_word(struct fault_rule *rule, char *text, struct vaccel_plugin_report *report)
@@ -184,7 +190,8 @@ static int read_rule(struct fault_rule *rule, char *text, struct vaccel_plugin_r
 			return r;
 	}
 	if (!rule->n_steps)
-		return vaccel_plugin_error(report, -EINVAL, "fault: a rule says no error, delay, crash or scribble");
+		return vaccel_plugin_error(report, -EINVAL,
+					   "fault: a rule says no error, delay, crash, scribble or attack");
 	return 0;
 }
 
