@@ -89,7 +89,7 @@ struct link_msg {
 #define WORKER_EXIT_DEADLINE 75 /* it ended itself because an op took too long; the ledger says which */
 #define WORKER_EXIT_FAULT    76 /* a front-end took memory away under it: see LINK_FAULT */
 
-#define WORKER_EXIT_UNSAFE   77 /* sandbox.mode is required, and the sandbox cannot be had */
+#define WORKER_EXIT_UNSAFE 77 /* sandbox.mode is required, and the sandbox cannot be had */
 
 /* Blocking, -errno. Descriptors stay the caller's. */
 int link_send(int fd, const struct link_msg *msg);

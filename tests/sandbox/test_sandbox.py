@@ -120,6 +120,7 @@ class Sandbox(unittest.TestCase):
         """In its sandbox, a worker can do what its plugins declared and nothing else."""
         daemon, other = self.start("a"), self.start("b")
         daemon.worker()
+        other.worker()
         (other.cache / "secret").write_text("secret")
         declared = [f"open {daemon.cache}/targets", f"write {daemon.cache}/targets", f"create {daemon.cache}",
                     f"open {daemon.cache}"]
@@ -135,6 +136,7 @@ class Sandbox(unittest.TestCase):
         """Without one, what is tried works: that it does not above is the sandbox's doing."""
         daemon, other = self.start("a", "mode = off"), self.start("b", "mode = off")
         daemon.worker()
+        other.worker()
         (other.cache / "secret").write_text("secret")
         targets = self.targets(daemon, other)
         results = daemon.attack(targets)
