@@ -309,7 +309,7 @@ static void regions_of_all(void **state)
 	struct guest *g;
 	int n = 0;
 
-	start(&(struct start){ .config = "[limits]\nconnections = 4\n", .files = 230, .most = 230 });
+	start(&(struct start){ .config = "[limits]\nconnections = 4\n", .files = 250, .most = 250 });
 	g = guest_open_all();
 	assert_int_equal(try_frontend(&frontend, &error), 0);
 	while (frontend_region_new(frontend, 4096, &region, &error) == 0)
