@@ -4,6 +4,7 @@
 cache.py    things that are made once and kept in the user's cache folder
 debian.py   packages fetched and unpacked there, never installed
 kernels.py  guest kernels, their initramfs, headers to build modules against
+umldebug.py a User-Mode Linux kernel that checks what runs in it, compiled here
 modules.py  our driver built for a kernel
 qemu.py     guests under QEMU, uml.py guests under User-Mode Linux: each yields a command line
 landlock.py keeps a VMM from changing the host's files

@@ -43,18 +43,20 @@ WARNING = re.compile(
     r"|possible (recursive locking|circular locking|deadlock|irq lock inversion)|suspicious RCU usage"
     r"|inconsistent lock state|INFO: task .* blocked|list_(add|del) corruption|refcount_t: |unreferenced object"
     r"|scheduling while atomic|sleeping function called|hung_task|[Ss]egfault at .* in .*\.ko|slab-use-after-free")
-# Lines that match the above and mean nothing, each with its reason.
+# Reports that mean nothing, each with its reason: the line that matches the above, and what its report must name besides.
 HARMLESS = [
     # a kernel built with a checker says so when it starts
-    re.compile(r"KernelAddressSanitizer initialized"),
-    # User-Mode Linux: lockdep on its own fork, in code that is none of ours
-    re.compile(r"suspicious RCU usage.*force_flush_all"),
+    (re.compile(r"KernelAddressSanitizer initialized"), None),
+    # User-Mode Linux: at each fork it walks the new process's mappings without the lock that lockdep asks for, which
+    # nobody else has yet
+    (re.compile(r"WARNING: suspicious RCU usage"), re.compile(r"\bforce_flush_all\+")),
     # User-Mode Linux: its transport has no other way to say that a back-end went away
-    re.compile(r"WARNING: .* at arch/um/drivers/virtio_uml\.c:\d+ (vu_interrupt|vu_del_vqs)\b"),
+    (re.compile(r"WARNING: .* at arch/um/drivers/virtio_uml\.c:\d+ (vu_interrupt|vu_del_vqs)\b"), None),
     # the kernel's opinion of the processor
-    re.compile(r"(Spectre V\d|RETBleed|MDS|TAA|MMIO Stale Data|Register File Data Sampling|L1TF|SRSO|GDS|ITS)\b.*"
-               r"(WARNING|[Bb]ug)"),
+    (re.compile(r"(Spectre V\d|RETBleed|MDS|TAA|MMIO Stale Data|Register File Data Sampling|L1TF|SRSO|GDS|ITS)\b.*"
+                r"(WARNING|[Bb]ug)"), None),
 ]
+REPORT_LINES = 100  # at most
 
 
 class Interrupted(Exception):
@@ -221,10 +223,26 @@ def _write(descriptor, data):
         data = data[os.write(descriptor, data):]
 
 
+def _report(lines, start):
+    """The report that begins there: up to the next one."""
+    end = start + 1
+    while end < min(len(lines), start + REPORT_LINES) and not WARNING.search(lines[end]):
+        end += 1
+    return lines[start:end]
+
+
+def _harmless(lines, start):
+    return any(first.search(lines[start]) and (not inside or any(map(inside.search, _report(lines, start))))
+               for first, inside in HARMLESS)
+
+
 def kernel_warnings(workdir):
     """Lines of the guest's kernel that tell of a fault in it."""
-    lines = (_read(workdir / "console") or "").splitlines() + (_read(workdir / "share/dmesg") or "").splitlines()
-    return [line for line in lines if WARNING.search(line) and not any(it.search(line) for it in HARMLESS)]
+    found = []
+    for name in ("console", "share/dmesg"):
+        lines = (_read(workdir / name) or "").splitlines()
+        found += [line for number, line in enumerate(lines) if WARNING.search(line) and not _harmless(lines, number)]
+    return found
 
 
 def _read(path):

@@ -240,20 +240,27 @@ def uml_tree():
     return place / "tree"
 
 
-def _make_uml_tree(folder, binary, version, line):
+def unpack_source(line, folder, tree, parts=()):
+    """Unpacks the distribution's kernel source of a line of versions as the folder tree, or only those parts of it."""
     archives = sorted(glob.glob(f"/usr/src/linux-source-{line}.tar.xz"))
     if not archives:
         cache.say(f"fetching the source of Linux {line}")
         debian.fetch([f"linux-source-{line}"], folder, ["./usr/src/*"])
         archives = sorted(map(str, folder.glob("usr/src/*.tar.xz")))
     if not archives:
-        raise Failure(f"cannot prepare a tree for User-Mode Linux: linux-source-{line} has no archive")
+        raise Failure(f"cannot unpack the source of Linux {line}: package linux-source-{line} has no archive")
+    tree.mkdir()
+    top = f"linux-source-{line}"
+    wanted = ["--wildcards", "--no-anchored", *(f"{top}/{part}" for part in parts)] if parts else []
+    tool(["tar", "-xf", archives[0], "-C", tree, "--strip-components=1", "--no-same-owner", *wanted],
+         "unpack the kernel's source")
+    shutil.rmtree(folder / "usr", ignore_errors=True)
+
+
+def _make_uml_tree(folder, binary, version, line):
     cache.say(f"preparing a tree to build modules for User-Mode Linux {version}")
     tree = folder / "tree"
-    tree.mkdir()
-    tool(["tar", "-xf", archives[0], "-C", tree, "--strip-components=1", "--no-same-owner", "--wildcards",
-          "--no-anchored", *(f"linux-source-{line}/{path}" for path in UML_SOURCE)], "unpack the kernel's source")
-    shutil.rmtree(folder / "usr", ignore_errors=True)
+    unpack_source(line, folder, tree, UML_SOURCE)
     config = tool([binary, "--showconfig"], "read the configuration of User-Mode Linux")
     (tree / ".config").write_text(config.replace("CONFIG_LOCALVERSION_AUTO=y",
                                                  "# CONFIG_LOCALVERSION_AUTO is not set"))

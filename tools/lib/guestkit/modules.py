@@ -6,7 +6,7 @@ import pathlib
 import shutil
 import subprocess
 
-from . import Failure, cache, kernels
+from . import Failure, cache, kernels, umldebug
 
 SOURCES = {".c", ".h", ".S", ".conf"}
 NAMES = {"Kbuild", "Makefile"}
@@ -27,10 +27,12 @@ def build(driver, uapi, kernel, arguments):
         files.update({f"include/uapi/{path.relative_to(uapi)}": path for path in _sources(uapi)})
     if kernel == "uml":
         tree, version, more = kernels.uml_tree(), kernels.uml()[1], ["ARCH=um"]
+    elif kernel == umldebug.NAME:
+        tree, version, more = umldebug.tree(), umldebug.kernel()[1], ["ARCH=um"]
     else:
         version = kernels.resolve(kernel)
         tree, more = kernels.headers(version), []
-    key = cache.key_of(str(kernel == "uml"), version, str(tree), *arguments,
+    key = cache.key_of(str(bool(more)), version, str(tree), *arguments,
                        *(part for name, path in files.items() for part in (name, path)))
 
     def make(folder):

@@ -10,7 +10,7 @@ import os
 import pathlib
 import re
 
-from . import Failure, cache, kernels, landlock
+from . import Failure, cache, kernels, landlock, umldebug
 from .debian import tool
 
 SHARED_MEMORY = "/dev/shm"
@@ -27,8 +27,9 @@ class Vmm:
             raise Failure(f"cannot use {options.accel}: User-Mode Linux needs no acceleration and has none")
         if options.cpus != 1:
             raise Failure(f"cannot give the guest {options.cpus} processors: User-Mode Linux has one")
-        self.binary, self.kernel, self.moddir = kernels.uml()
-        if options.kernel not in (None, "uml", "debian"):
+        debug = options.kernel == umldebug.NAME
+        self.binary, self.kernel, self.moddir = umldebug.kernel() if debug else kernels.uml()
+        if options.kernel not in (None, "uml", "debian", umldebug.NAME):
             self.binary = pathlib.Path(options.kernel).absolute()
             version = tool([self.binary, "--version"], f"start {options.kernel}").strip()
             if version != self.kernel:
