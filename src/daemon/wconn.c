@@ -26,7 +26,10 @@ struct wconn *wconn_get(struct worker *worker, uint32_t id)
 
 	if (id < 1 || id > worker->n_conns)
 		return NULL;
+	/* Its predecessor of that id took itself out of the table in another thread. */
+	pthread_mutex_lock(&worker->lock);
 	conn = worker->conns[id - 1];
+	pthread_mutex_unlock(&worker->lock);
 	if (conn)
 		return conn;
 	conn = calloc(1, sizeof(*conn));
