@@ -3,9 +3,11 @@
 #include "vhost/msg.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "util/util.h"
@@ -172,6 +174,41 @@ static ssize_t look(struct vhost_msg *msg, int fd, void *data, size_t len, bool 
 	return (ssize_t)have;
 }
 
+/* How many descriptors a front-end sends with a message, at most. */
+static size_t fds_of(const struct vhost_msg *msg)
+{
+	switch (msg->header.request) {
+	case VHOST_SET_MEM_TABLE:
+		return MIN(msg->payload.table.n_regions, VHOST_MAX_TABLE);
+	case VHOST_SET_VRING_KICK:
+	case VHOST_SET_VRING_CALL:
+	case VHOST_SET_VRING_ERR:
+		return msg->payload.u64 & VHOST_VRING_NOFD ? 0 : 1;
+	case VHOST_ADD_MEM_REG:
+	case VHOST_REM_MEM_REG:
+	case VHOST_SET_BACKEND_REQ_FD:
+	case VHOST_SET_INFLIGHT_FD:
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+/*
+ * Who looks at a message without descriptors is shown those of the next message as well, if that is there already: Linux
+ * looks at what follows for one step too many. What does not belong to this one will be seen again with its own.
+ */
+static void drop_others(struct vhost_msg *msg, int fd, size_t len)
+{
+	size_t own = fds_of(msg);
+	int there = 0;
+
+	if (ioctl(fd, SIOCINQ, &there) < 0 || (size_t)there <= len)
+		return;
+	while (msg->n_fds > own)
+		close(msg->fds[--msg->n_fds]);
+}
+
 /* vhost_rx_step() for rx->peek: begins anew each time. */
 static int peek_step(struct vhost_rx *rx, int fd, struct error *error)
 {
@@ -204,6 +241,7 @@ static int peek_step(struct vhost_rx *rx, int fd, struct error *error)
 	rx->msg.header = bytes.header;
 	memcpy(rx->msg.payload.bytes, bytes.payload, bytes.header.size);
 	rx->have = (size_t)n;
+	drop_others(&rx->msg, fd, rx->have);
 	return 1;
 }
 

@@ -104,6 +104,106 @@ static void back_to_back(void **state)
 	close(fd);
 }
 
+/* Takes out what was looked at. */
+static void take_out(int fd, struct vhost_rx *rx)
+{
+	char bytes[256];
+	size_t left = rx->have;
+
+	vhost_rx_reset(rx);
+	while (left > 0) {
+		ssize_t n = recv(fd, bytes, MIN(left, sizeof(bytes)), 0);
+
+		assert_true(n > 0);
+		left -= (size_t)n;
+	}
+}
+
+/* Messages that stay in the socket: each is seen again as it is, with its own descriptors and not the next one's. */
+static void looked_at(void **state)
+{
+	static const struct {
+		uint32_t request;
+		uint64_t value;
+		size_t n_fds;
+	} rows[] = {
+		{ VHOST_SET_STATUS, 1, 0 },
+		{ VHOST_SET_VRING_CALL, 0, 1 },
+		{ VHOST_SET_VRING_ERR, VHOST_VRING_NOFD, 0 },
+		{ VHOST_SET_VRING_KICK, 1, 1 },
+		{ VHOST_SET_VRING_KICK, 2, 1 },
+		{ VHOST_SET_FEATURES, 3, 0 },
+	};
+	struct fixture *f = *state;
+	struct vhost_rx rx = { .peek = true };
+	struct vhost_msg msg;
+	struct error error;
+	int fd = new_memfd(4096);
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		vhost_msg_init(&msg, rows[i].request, 8);
+		msg.payload.u64 = rows[i].value;
+		msg.fds[0] = fd;
+		msg.n_fds = rows[i].n_fds;
+		assert_int_equal(vhost_msg_send(f->pair[0], &msg, 0, &error), 0);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		for (int again = 0; again < 3; again++) {
+			int left = 0;
+			socklen_t len = sizeof(left);
+
+			vhost_rx_reset(&rx);
+			assert_int_equal(vhost_rx_step(&rx, f->pair[1], &error), 1);
+			assert_int_equal(rx.msg.header.request, rows[i].request);
+			assert_true(rx.msg.payload.u64 == rows[i].value);
+			assert_int_equal(rx.msg.n_fds, rows[i].n_fds);
+			/* What tells the next process how far this one got. */
+			assert_int_equal(getsockopt(f->pair[1], SOL_SOCKET, SO_PEEK_OFF, &left, &len), 0);
+			assert_int_equal(left, rx.have);
+		}
+		take_out(f->pair[1], &rx);
+	}
+	assert_int_equal(vhost_rx_step(&rx, f->pair[1], &error), 0);
+	close(fd);
+}
+
+/* The same in two parts, of which the first has the descriptor: nothing is seen of it until it is whole. */
+static void looked_at_in_parts(void **state)
+{
+	struct {
+		struct vhost_header header;
+		uint64_t value;
+	} __attribute__((packed)) bytes = { { VHOST_SET_VRING_KICK, VHOST_FLAG_VERSION, 8 }, 5 };
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { .bytes = { 0 } };
+	struct iovec iov = { .iov_base = &bytes, .iov_len = 14 };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control };
+	struct vhost_rx rx = { .peek = true };
+	struct fixture *f = *state;
+	struct error error;
+	int fd = new_memfd(4096);
+
+	mh.msg_controllen = sizeof(control);
+	control.align = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)),
+					  .cmsg_level = SOL_SOCKET,
+					  .cmsg_type = SCM_RIGHTS };
+	memcpy(CMSG_DATA(&control.align), &fd, sizeof(fd));
+	assert_int_equal(sendmsg(f->pair[0], &mh, 0), 14);
+	for (int again = 0; again < 3; again++) {
+		assert_int_equal(vhost_rx_step(&rx, f->pair[1], &error), 0);
+		assert_int_equal(rx.msg.n_fds, 0);
+	}
+	assert_int_equal(write(f->pair[0], (char *)&bytes + 14, sizeof(bytes) - 14), sizeof(bytes) - 14);
+	assert_int_equal(vhost_rx_step(&rx, f->pair[1], &error), 1);
+	assert_true(rx.msg.payload.u64 == 5);
+	assert_int_equal(rx.msg.n_fds, 1);
+	take_out(f->pair[1], &rx);
+	assert_int_equal(vhost_rx_step(&rx, f->pair[1], &error), 0);
+	close(fd);
+}
+
 static void ends(void **state)
 {
 	struct fixture *f = *state;
@@ -211,6 +311,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(whole, setup, teardown),
 		cmocka_unit_test_setup_teardown(in_pieces, setup, teardown),
 		cmocka_unit_test_setup_teardown(back_to_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(looked_at, setup, teardown),
+		cmocka_unit_test_setup_teardown(looked_at_in_parts, setup, teardown),
 		cmocka_unit_test_setup_teardown(ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(too_long, setup, teardown),
 		cmocka_unit_test_setup_teardown(wrong_version, setup, teardown),
