@@ -56,6 +56,11 @@ void ring_wait_awaited(struct wring *r)
 {
 }
 
+uint64_t ring_spare_ns(const struct wring *r)
+{
+	return ENGINE_SHORT_NS;
+}
+
 void ring_stop(struct wring *r, uint32_t seq)
 {
 }

@@ -262,7 +262,6 @@ static int find_args(struct request *request, uint32_t *ret_scattered, struct er
 {
 	struct op_request *op = &request->engine.op;
 
-	op->n_args = request->wire.n_args;
 	*ret_scattered = 0;
 	for (uint32_t i = 0; i < op->n_args; i++) {
 		const struct wire_arg *arg = &request->wire.args[i];
@@ -408,9 +407,12 @@ void request_run(struct request *request)
 		return;
 	}
 	fill_op(request);
-	pthread_rwlock_rdlock(&conn->memory_lock);
-	r = resolve_args(request, &error);
-	pthread_rwlock_unlock(&conn->memory_lock);
+	request->engine.op.n_args = request->wire.n_args;
+	if (request->wire.n_args > 0) {
+		pthread_rwlock_rdlock(&conn->memory_lock);
+		r = resolve_args(request, &error);
+		pthread_rwlock_unlock(&conn->memory_lock);
+	}
 	if (r == 0 && request->begun && !recover_may_run_again(request))
 		r = error_set(&error, -EOWNERDEAD,
 			      "interrupted: the host's worker died in it, and it may not run twice");
@@ -427,5 +429,5 @@ void request_run(struct request *request)
 	request->engine.left = left;
 	request->engine.queued = trace_queued;
 	request->engine.done = done;
-	engine_submit(conn->worker->engine, &request->engine, true);
+	engine_submit(conn->worker->engine, &request->engine, ring_spare_ns(request->ring));
 }

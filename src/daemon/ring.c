@@ -28,6 +28,8 @@
 
 #define COMPLAINT_NS UINT64_C(1000000000)
 #define BATCH	     16
+/* How long the ring's thread may run an operation: as long as other sessions of the queue may have to wait for that. */
+#define SPARE_NS UINT64_C(500000)
 
 /* The ring whose thread this is. */
 static __thread struct wring *own_ring;
@@ -133,6 +135,11 @@ void ring_complete(struct wring *ring, struct request *request, uint32_t written
 	if (awaited || ring->active == 0)
 		pthread_cond_broadcast(&ring->idle);
 	pthread_mutex_unlock(&ring->lock);
+}
+
+uint64_t ring_spare_ns(const struct wring *ring)
+{
+	return vq_available(&ring->vq) ? ENGINE_SHORT_NS : SPARE_NS;
 }
 
 void ring_wait_awaited(struct wring *ring)
@@ -318,6 +325,9 @@ static bool look_for_work(struct wring *ring)
 	struct worker *worker = ring->conn->worker;
 	bool found;
 
+	/* Who sent what is still being worked on waits for that. */
+	if (vq_n_busy(&ring->vq) > 0)
+		return worth_waking(ring);
 	if (atomic_fetch_add(&worker->n_looking, 1) + engine_n_running(worker->engine) + 1 < worker->n_cpus)
 		found = spin_look(&ring->spin, UINT64_MAX, worth_waking, ring);
 	else

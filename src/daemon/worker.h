@@ -185,6 +185,8 @@ void ring_complete(struct wring *ring, struct request *request, uint32_t written
 /* The ring's thread: tells the guest of answers, if it wants to know; waits for the awaited request. */
 void ring_tell(struct wring *ring);
 void ring_wait_awaited(struct wring *ring);
+/* How long the ring's thread may be busy with an operation now. */
+uint64_t ring_spare_ns(const struct wring *ring);
 
 /* ---- recover.c ---- */
 /* Deals with what vq_init() found in flight. */

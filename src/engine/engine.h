@@ -109,10 +109,13 @@ int engine_buffer_range(struct engine *engine, uint32_t owner, uint64_t session,
 int engine_buffer_extents(struct engine *engine, uint32_t owner, uint64_t id, struct state_extent **ret_extents);
 
 /*
- * Checks and queues. A request whose cost is small runs at once in the calling thread when nothing else of its session
- * waits or runs and inline_ok is true: a wake-up costs more than the work.
+ * Checks and queues. A request that will take no longer than spare_ns, as far as requests of its size tell, runs at once
+ * in the calling thread when nothing else of its session waits or runs: a wake-up would delay it, and cost more than
+ * the work if that is small. Such a request has ended when this returns, and engine_owner_gone() does not wait for it.
+ * 0: never. What takes longer than ENGINE_SHORT_NS does so only while the engine is idle.
  */
-void engine_submit(struct engine *engine, struct engine_request *request, bool inline_ok);
+#define ENGINE_SHORT_NS UINT64_C(100000)
+void engine_submit(struct engine *engine, struct engine_request *request, uint64_t spare_ns);
 
 /* 0: it will complete with -ECANCELED. -EBUSY: it runs. -ENOENT: not here (any more). */
 int engine_cancel(struct engine *engine, uint32_t owner, uint64_t id, struct error *error);

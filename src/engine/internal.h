@@ -42,11 +42,14 @@ struct engine_buffer {
 	struct engine_mapping mapping; /* data NULL: not bound */
 };
 
+#define COST_CLASSES 65
+
 /* One way to serve an op. */
 struct candidate {
 	unsigned int plugin; /* index in engine->plugins */
 	int (*run)(const struct vaccel_plugin_call *call);
-	uint64_t small_ns; /* how long small requests take lately; 0: not known. Relaxed atomics, no lock */
+	/* How long requests take lately, by the binary logarithm of their cost; 0: not known. Relaxed atomics, no lock. */
+	uint64_t took_ns[COST_CLASSES];
 };
 
 /* How an op of the table is served; in the order of preference. */

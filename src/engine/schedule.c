@@ -7,7 +7,7 @@
  * end, and runs the request: that is the fairness between sessions. A plugin that answers -EOPNOTSUPP passes the request
  * on to the next candidate: it goes back to the head of its session's queue.
  *
- * A small request is run by the submitting thread when nothing stands in its way (may_run_inline()).
+ * A short request is run by the submitting thread when nothing stands in its way (may_run_inline()).
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -16,11 +16,6 @@
 
 #include "engine/internal.h"
 #include "util/util.h"
-
-/* A request is small below this cost, and fit to run inline while such requests take less than this time: about what
- * waking another thread costs on a busy machine. */
-#define SMALL_COST (1u << 18)
-#define INLINE_NS  100000u
 
 void list_add(struct request_list *list, struct engine_request *request)
 {
@@ -118,7 +113,7 @@ static bool may_start(struct engine *engine, const struct engine_session *sessio
 	}
 }
 
-static void mark_running(struct engine *engine, struct engine_request *request)
+static void mark_running(struct engine *engine, struct engine_request *request, uint64_t now)
 {
 	unsigned int index = candidate_of(engine, request)->plugin;
 
@@ -126,7 +121,7 @@ static void mark_running(struct engine *engine, struct engine_request *request)
 	request->from->running_in[index]++;
 	engine->plugins[index]->n_running++;
 	/* Plain writes: read by engine_oldest() under the same lock. */
-	request->start_ns = now_ns();
+	request->start_ns = now;
 	list_add(&engine->running, request);
 	__atomic_store_n(&engine->n_running, engine->n_running + 1, __ATOMIC_RELAXED);
 }
@@ -171,14 +166,18 @@ static void fill_args(const struct engine_request *request, struct vaccel_plugin
 	}
 }
 
+static uint64_t *took_of(struct candidate *candidate, const struct engine_request *request)
+{
+	return &candidate->took_ns[request->cost ? 64 - __builtin_clzll(request->cost) : 0];
+}
+
 static void note_time(struct candidate *candidate, const struct engine_request *request)
 {
 	uint64_t took = request->end_ns - request->start_ns;
-	uint64_t before = __atomic_load_n(&candidate->small_ns, __ATOMIC_RELAXED);
+	uint64_t *known = took_of(candidate, request);
+	uint64_t before = __atomic_load_n(known, __ATOMIC_RELAXED);
 
-	if (request->cost <= SMALL_COST)
-		__atomic_store_n(&candidate->small_ns, before ? (3 * before + took) / 4 + 1 : took + 1,
-				 __ATOMIC_RELAXED);
+	__atomic_store_n(known, before ? (3 * before + took) / 4 + 1 : took + 1, __ATOMIC_RELAXED);
 }
 
 /* Calls the plugin; the request is marked running. */
@@ -265,11 +264,13 @@ static void set_plugin_error(struct engine_request *request, int result)
 	error_prefix(&request->error, "%s: plugin %s", op->name, request->plugin);
 }
 
-/* Runs a request that is marked running, to its end or back into its queue. */
-static void run_request(struct engine *engine, struct engine_request *request)
+/*
+ * Runs a request that is marked running, to its end or back into its queue. ending: for the time in which done() is called
+ * by a thread that its owner does not know of; NULL in the submitting one.
+ */
+static void run_request(struct engine *engine, struct engine_request *request, struct ending *ending)
 {
 	int r = run_plugin(engine, request);
-	struct ending ending;
 	bool pass_on;
 
 	pthread_mutex_lock(&engine->lock);
@@ -286,7 +287,8 @@ static void run_request(struct engine *engine, struct engine_request *request)
 			watch_deadline(engine, NULL);
 	} else {
 		buffers_unpin(request);
-		ending_begin(engine, &ending, request->owner);
+		if (ending)
+			ending_begin(engine, ending, request->owner);
 	}
 	if (engine->ready_head)
 		pthread_cond_signal(&engine->work);
@@ -297,8 +299,10 @@ static void run_request(struct engine *engine, struct engine_request *request)
 	if (r < 0)
 		set_plugin_error(request, r);
 	finish(request, r);
+	if (!ending)
+		return;
 	pthread_mutex_lock(&engine->lock);
-	ending_end(engine, &ending);
+	ending_end(engine, ending);
 	pthread_mutex_unlock(&engine->lock);
 }
 
@@ -345,6 +349,7 @@ static void *worker_main(void *arg)
 {
 	struct engine *engine = arg;
 	struct engine_request *request;
+	struct ending ending;
 
 	pthread_mutex_lock(&engine->lock);
 	while (!engine->stopping) {
@@ -357,12 +362,12 @@ static void *worker_main(void *arg)
 			expire(engine, request);
 			continue;
 		}
-		mark_running(engine, request);
+		mark_running(engine, request, now_ns());
 		/* More may be ready than the one signal that woke this thread stood for. */
 		if (engine->ready_head)
 			pthread_cond_signal(&engine->work);
 		pthread_mutex_unlock(&engine->lock);
-		run_request(engine, request);
+		run_request(engine, request, &ending);
 		pthread_mutex_lock(&engine->lock);
 	}
 	pthread_mutex_unlock(&engine->lock);
@@ -429,12 +434,13 @@ static int watch_deadline(struct engine *engine, struct error *error)
 	return 0;
 }
 
-static bool may_run_inline(struct engine *engine, const struct engine_request *request)
+static bool may_run_inline(struct engine *engine, const struct engine_request *request, uint64_t spare_ns)
 {
 	const struct engine_session *session = request->from;
-	uint64_t took = __atomic_load_n(&candidate_of(engine, request)->small_ns, __ATOMIC_RELAXED);
+	uint64_t took = __atomic_load_n(took_of(candidate_of(engine, request), request), __ATOMIC_RELAXED);
+	bool idle = !engine->n_running && !engine->ready_head;
 
-	return request->cost <= SMALL_COST && took && took < INLINE_NS && !session->waiting.head &&
+	return took && took < (idle ? spare_ns : MIN(spare_ns, ENGINE_SHORT_NS)) && !session->waiting.head &&
 	       !session->n_running && may_start(engine, session, request);
 }
 
@@ -445,7 +451,7 @@ enum verdict {
 };
 
 /* Under the lock. */
-static enum verdict admit(struct engine *engine, struct engine_request *request, bool inline_ok, struct error *error)
+static enum verdict admit(struct engine *engine, struct engine_request *request, uint64_t spare_ns, struct error *error)
 {
 	struct engine_session *session;
 
@@ -456,8 +462,8 @@ static enum verdict admit(struct engine *engine, struct engine_request *request,
 	request->result = buffers_pin(engine, request, error);
 	if (request->result < 0)
 		return REFUSED;
-	if (inline_ok && may_run_inline(engine, request)) {
-		mark_running(engine, request);
+	if (may_run_inline(engine, request, spare_ns)) {
+		mark_running(engine, request, request->arrived_ns);
 		return INLINE;
 	}
 	if (request->deadline_ns) {
@@ -496,7 +502,7 @@ static int prepare(struct engine *engine, struct engine_request *request)
 	return 0;
 }
 
-void engine_submit(struct engine *engine, struct engine_request *request, bool inline_ok)
+void engine_submit(struct engine *engine, struct engine_request *request, uint64_t spare_ns)
 {
 	enum verdict verdict = REFUSED;
 	int r = prepare(engine, request);
@@ -506,10 +512,10 @@ void engine_submit(struct engine *engine, struct engine_request *request, bool i
 		return;
 	}
 	pthread_mutex_lock(&engine->lock);
-	verdict = admit(engine, request, inline_ok, &request->error);
+	verdict = admit(engine, request, spare_ns, &request->error);
 	pthread_mutex_unlock(&engine->lock);
 	if (verdict == INLINE)
-		run_request(engine, request);
+		run_request(engine, request, NULL);
 	else if (verdict == REFUSED)
 		finish(request, request->result);
 }

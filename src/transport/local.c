@@ -334,7 +334,7 @@ static int local_submit(struct transport *transport, struct transport_request *r
 		return error_set(error, -ENOMEM, "request: out of memory");
 	prepare(local, lr, request, done_submitted);
 	/* Not inline: who submits wants to go on. */
-	engine_submit(local->engine, &lr->engine, false);
+	engine_submit(local->engine, &lr->engine, 0);
 	return 0;
 }
 
@@ -352,7 +352,8 @@ static int local_run(struct transport *transport, struct transport_request *requ
 	struct local_request lr;
 
 	prepare(local, &lr, request, done_run);
-	engine_submit(local->engine, &lr.engine, true);
+	/* The caller has nothing else to do. */
+	engine_submit(local->engine, &lr.engine, UINT64_MAX);
 	reaper_wait(&local->transport.reaper, &lr.finished, -1);
 	take_result(&lr);
 	return 0;

@@ -363,7 +363,7 @@ static int shm_fd(struct transport *transport)
 {
 	struct shm *shm = shm_of(transport);
 
-	if (!__atomic_exchange_n(&shm->polled, true, __ATOMIC_ACQ_REL) && shm_arm(shm))
+	if (!__atomic_exchange_n(&shm->polled, true, __ATOMIC_ACQ_REL) && shm_arm_elsewhere(shm))
 		eventfd_write(shm->call, 1);
 	return shm->epoll;
 }

@@ -102,6 +102,8 @@ int shm_drain(struct shm *shm, struct error *error);
 bool shm_pending(struct shm *shm);
 /* Asks for notifications; true when something is there already. */
 bool shm_arm(struct shm *shm);
+/* The same, not from reap(). */
+bool shm_arm_elsewhere(struct shm *shm);
 /* Ends the connection: completes everything with -ECONNRESET. Only from reap(). */
 void shm_give_up(struct shm *shm, const struct error *cause);
 

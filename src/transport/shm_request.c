@@ -342,7 +342,8 @@ int shm_drain(struct shm *shm, struct error *error)
 	int total = 0;
 
 	for (uint32_t i = 0; i < shm->n_queues; i++) {
-		int n = drain_queue(shm, &shm->queues[i], error);
+		/* As in shm_pending(). */
+		int n = dring_pending(&shm->queues[i].ring) ? drain_queue(shm, &shm->queues[i], error) : 0;
 
 		if (n < 0)
 			return n;
@@ -361,6 +362,16 @@ bool shm_pending(struct shm *shm)
 }
 
 bool shm_arm(struct shm *shm)
+{
+	bool pending = false;
+
+	/* Without the lock, as in shm_pending(). */
+	for (uint32_t i = 0; i < shm->n_queues; i++)
+		pending |= dring_arm(&shm->queues[i].ring);
+	return pending;
+}
+
+bool shm_arm_elsewhere(struct shm *shm)
 {
 	bool pending = false;
 

@@ -127,7 +127,7 @@ void request_init(struct harness *h, struct test_request *request, uint32_t op, 
 
 void request_submit(struct harness *h, struct test_request *request)
 {
-	engine_submit(h->engine, &request->engine, false);
+	engine_submit(h->engine, &request->engine, 0);
 }
 
 int request_wait(struct test_request *request)

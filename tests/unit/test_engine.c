@@ -409,7 +409,7 @@ static void *storm_main(void *arg)
 			     storm->sessions[random >> 1 & 1]);
 		if (random >> 2 & 1)
 			request->engine.op.deadline_ms = 10000;
-		engine_submit(storm->h->engine, &request->engine, random >> 3 & 1);
+		engine_submit(storm->h->engine, &request->engine, random >> 3 & 1 ? UINT64_MAX : 0);
 		if ((random >> 4 & 15) == 0)
 			engine_cancel(storm->h->engine, OWNER, request->engine.id, NULL);
 	}
