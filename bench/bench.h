@@ -106,6 +106,7 @@ struct bench_job {
 	const struct bench *bench;
 	const struct bench_side *side;
 	const struct bench_options *options;
+	const char *url;
 	struct vaccel_context *context; /* unless BENCH_RAW */
 	struct vaccel_session *session;
 	pid_t other; /* BENCH_RAW: the process at the other end */
@@ -155,7 +156,6 @@ struct bench {
 	const char *value;	 /* what is computed from a row: "mflops" */
 	const char *value_title; /* "MFlop/s" */
 	uint64_t sizes[16];	 /* default, 0-terminated */
-	bool ratio_per_size;	 /* ratios are named for their size */
 	double seconds;		 /* default time for each size and side */
 	uint64_t turn_ns;	 /* time of one turn */
 	uint64_t turn_samples;	 /* of one process in one turn, at most */
@@ -193,8 +193,6 @@ void bench_result_row(struct json_object *result, const struct bench *bench, con
 		      struct json_object *raw);
 /* Fills in the ratios, all rows being there. */
 void bench_result_ratios(struct json_object *result, const struct bench *bench, const struct bench_row *rows, size_t n);
-/* The row of a side and size; NULL: there is none. */
-const struct bench_row *bench_find_row(const struct bench_row *rows, size_t n, const char *side, uint64_t size);
 
 /* ---- profile.c ---- */
 
@@ -235,13 +233,16 @@ struct bench_failure {
 	struct error error;
 };
 
-/* Starts the process; it does nothing yet. To be called before there are threads. */
+/*
+ * Starts the process; it does nothing yet. To be called before there are threads. url: what its task talks to; NULL leaves
+ * that to the library, or to BENCH_RAW.
+ */
 int bench_runner_new(const struct bench *bench, const struct bench_side *side, const struct bench_options *options,
-		     struct bench_runner **ret_runner);
+		     const char *url, struct bench_runner **ret_runner);
 void bench_runner_free(struct bench_runner *runner);
-/* Connects to url, which NULL leaves to the library. *ret_described: cli_describe()'s object, NULL for BENCH_RAW; *ret_other: of BENCH_RAW, else 0. */
-int bench_runner_open(struct bench_runner *runner, const char *url, struct json_object **ret_described,
-		      pid_t *ret_other, struct bench_failure *failure);
+/* Connects. *ret_described: cli_describe()'s object, NULL for BENCH_RAW. *ret_other: BENCH_RAW's other process, else 0. */
+int bench_runner_open(struct bench_runner *runner, struct json_object **ret_described, pid_t *ret_other,
+		      struct bench_failure *failure);
 /* Prepares, runs once, checks. */
 int bench_runner_prepare(struct bench_runner *runner, uint64_t size, struct bench_failure *failure);
 /* A turn of at most max samples: begins, and waits for the end. Several runners may have begun at once. */

@@ -29,8 +29,8 @@
 #define STEP_MS	 10
 #define MAX_TMP	 70 /* the name of a socket in a folder in it has room for 107 characters */
 
-/* A daemon that polls does so from one request of a turn to the next, and has stopped before the next turn is over. */
-#define DAEMON_POLL_US 200u
+/* From one request of a turn to the next; it has stopped before the next turn. As long as daemons do by default. */
+#define DAEMON_POLL_US 50u
 
 struct order {
 	uint8_t index; /* of its configuration, socket and log */

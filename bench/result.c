@@ -71,7 +71,8 @@ void bench_result_row(struct json_object *result, const struct bench *bench, con
 	json_object_array_add(json_object_object_get(result, "rows"), object);
 }
 
-const struct bench_row *bench_find_row(const struct bench_row *rows, size_t n, const char *side, uint64_t size)
+/* The row of a side and size; NULL: there is none. */
+static const struct bench_row *find_row(const struct bench_row *rows, size_t n, const char *side, uint64_t size)
 {
 	for (size_t i = 0; i < n; i++)
 		if (rows[i].size == size && !strcmp(rows[i].side->name, side))
@@ -126,7 +127,7 @@ void bench_result_ratios(struct json_object *result, const struct bench *bench, 
 
 	for (size_t i = 0; i < n; i++) {
 		const struct bench_side *side = rows[i].side;
-		const struct bench_row *base = side->base ? bench_find_row(rows, n, side->base, rows[i].size) : NULL;
+		const struct bench_row *base = side->base ? find_row(rows, n, side->base, rows[i].size) : NULL;
 		double ratio;
 
 		if (!base)

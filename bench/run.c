@@ -12,7 +12,8 @@
 
 struct side {
 	struct bench_side def;
-	char url[256];
+	char local[128]; /* BENCH_LOCAL: its URL */
+	const char *url;
 	char label[32];
 	struct bench_runner *runners[BENCH_MAX_PROCESSES];
 	unsigned int n_runners;
@@ -107,14 +108,16 @@ static int provide(struct run *run, struct side *side, struct bench_daemon **ret
 
 	*ret_daemon = NULL;
 	if (side->def.end == BENCH_URL)
-		snprintf(side->url, sizeof(side->url), "%s", side->def.url ? side->def.url : "");
+		side->url = side->def.url;
 	if (side->def.end == BENCH_DAEMON) {
 		r = bench_daemons_get(&run->daemons, run->bench, &side->def, ret_daemon, &error);
 		if (r == 0)
-			snprintf(side->url, sizeof(side->url), "%s", (*ret_daemon)->url);
+			side->url = (*ret_daemon)->url;
 	}
-	if (side->def.end == BENCH_LOCAL)
-		r = bench_daemons_local(&run->daemons, run->bench, side->url, sizeof(side->url), &error);
+	if (side->def.end == BENCH_LOCAL) {
+		r = bench_daemons_local(&run->daemons, run->bench, side->local, sizeof(side->local), &error);
+		side->url = side->local;
+	}
 	return r < 0 ? tell(run, &error) : CLI_OK;
 }
 
@@ -128,7 +131,8 @@ static int fork_runners(struct run *run, struct side *side)
 		return tell(run, &error);
 	}
 	while (side->n_runners < MAX(side->def.processes, 1)) {
-		int r = bench_runner_new(run->bench, &side->def, run->options, &side->runners[side->n_runners]);
+		int r = bench_runner_new(run->bench, &side->def, run->options, side->url,
+					 &side->runners[side->n_runners]);
 
 		if (r < 0) {
 			error_set(&error, r, "measuring process: cannot start: %s", strerror(-r));
@@ -160,7 +164,7 @@ static int open_side(struct run *run, struct side *side, const struct bench_daem
 	for (unsigned int i = 0; i < side->n_runners; i++) {
 		struct json_object *described = NULL;
 
-		if (bench_runner_open(side->runners[i], side->url, &described, &side->other, &failure) < 0)
+		if (bench_runner_open(side->runners[i], &described, &side->other, &failure) < 0)
 			return tell_failure(run, side, 0, &failure);
 		json_object_put(side->described);
 		side->described = described;
@@ -404,6 +408,8 @@ int bench_run(struct cli *cli, const struct bench *bench, const struct bench_opt
 		return cli_fail(cli, CLI_FAILED, -ENOMEM, "%s: cannot measure: out of memory", bench->name);
 	*run = (struct run){ .cli = cli, .bench = bench, .options = options, .daemons.fd = -1 };
 	run->given = options->common.transport ? options->common.transport : getenv("VACCEL_TRANSPORT");
+	if (run->given && !*run->given)
+		run->given = NULL;
 	status = check_options(run);
 	choose_sides(run);
 	if (status == CLI_OK && !run->given && bench_daemons_init(&run->daemons, options, &error) < 0)

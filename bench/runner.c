@@ -26,7 +26,6 @@ enum command { OPEN, PREPARE, TURN, FINISH, PROFILE };
 /* What parent and child share. The parent writes the command's members, the child all others. */
 struct area {
 	enum command command;
-	char url[256]; /* OPEN; "": the library's choice */
 	uint64_t size;
 	uint64_t max, turn_ns;
 
@@ -92,7 +91,7 @@ static int open_job(struct area *area, struct bench_job *job)
 	snprintf(spin, sizeof(spin), "%u", side->waiting == BENCH_PARKED ? 0 : job->bench->poll_us);
 	if (side->waiting != BENCH_WAIT_DEFAULT)
 		setenv("VACCEL_SPIN_US", spin, 1);
-	options.transport = *area->url ? area->url : NULL;
+	options.transport = job->url;
 	options.trace = (uint32_t)job->options->profile;
 	r = vaccel_context_new(&options, &job->context);
 	if (r < 0)
@@ -302,9 +301,9 @@ static void child(struct area *area, int fd, struct bench_job *job, pid_t parent
 /* ---- in the parent ---- */
 
 int bench_runner_new(const struct bench *bench, const struct bench_side *side, const struct bench_options *options,
-		     struct bench_runner **ret_runner)
+		     const char *url, struct bench_runner **ret_runner)
 {
-	struct bench_job job = { .bench = bench, .side = side, .options = options };
+	struct bench_job job = { .bench = bench, .side = side, .options = options, .url = url };
 	struct bench_runner *runner = calloc(1, sizeof(*runner));
 	pid_t parent = getpid();
 	int pair[2];
@@ -376,13 +375,11 @@ static int do_command(struct bench_runner *runner, enum command command, struct 
 	return wait_answer(runner, failure);
 }
 
-int bench_runner_open(struct bench_runner *runner, const char *url, struct json_object **ret_described,
-		      pid_t *ret_other, struct bench_failure *failure)
+int bench_runner_open(struct bench_runner *runner, struct json_object **ret_described, pid_t *ret_other,
+		      struct bench_failure *failure)
 {
-	int r;
+	int r = do_command(runner, OPEN, failure);
 
-	snprintf(runner->area->url, sizeof(runner->area->url), "%s", url ? url : "");
-	r = do_command(runner, OPEN, failure);
 	if (r < 0)
 		return r;
 	*ret_described = json_tokener_parse(runner->area->described);
