@@ -106,9 +106,9 @@ struct vaccel_op_info {
 int vaccel_context_op(struct vaccel_context *context, size_t index, struct vaccel_op_info *ret_info);
 
 /**
- * Asks the other end a question of <vaccel/uapi/virtio_accel.h>, enum virtio_accel_query: fills at most len bytes of data with
- * the answer, which is little-endian and as that header has it, and *ret_len with the length of all of it. What comes has not been
- * checked. -EOPNOTSUPP the other end does not know the question. Since 0.1.
+ * Asks the other end a question of <vaccel/uapi/virtio_accel.h>, enum virtio_accel_query: fills at most len bytes of
+ * data with the answer, which is little-endian and as that header has it, and *ret_len with the length of all of it.
+ * What comes has not been checked. -EOPNOTSUPP the other end does not know the question. Since 0.1.
  */
 int vaccel_context_query(struct vaccel_context *context, uint32_t what, void *data, size_t len, size_t *ret_len);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vaccel stats: what a daemon counted, of this connection over its transport, or of all over the daemon's metrics. JSON is
- * made first, and the table from it.
+ * vaccel stats: what a daemon counted, of this connection over its transport, or of all over the daemon's metrics. JSON
+ * is made first, and the table from it.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a daemon counted, as vaccel stats and bench --profile use it, from either of two places: a transport, which tells of
- * this connection alone (counts_ask()), or a daemon's metrics, which tell of all (counts_scrape()). What comes from outside is
- * checked as it is read: it may be malformed or made up, and is then refused with -EPROTO, or is just numbers.
+ * What a daemon counted, as vaccel stats and bench --profile use it, from either of two places: a transport, which
+ * tells of this connection alone (counts_ask()), or a daemon's metrics, which tell of all (counts_scrape()). What comes
+ * from outside is checked as it is read: it may be malformed or made up, and is then refused with -EPROTO, or is just
+ * numbers.
  */
 #ifndef VACCEL_CLI_COUNTS_H
 #define VACCEL_CLI_COUNTS_H
@@ -62,7 +63,7 @@ void counts_free(struct counts *counts);
 const struct counts_kind *counts_kind(const struct counts *counts, const char *name);
 const struct hist *counts_hist(const struct counts_kind *kind, const char *stage);
 
-/* address: unix:PATH or ADDRESS:PORT, as in [metrics] listen. -ENOENT, -ECONNREFUSED, -EACCES: nothing to connect to. */
+/* address: as in [metrics] listen. -ENOENT, -ECONNREFUSED, -EACCES: nothing to connect to. */
 int counts_scrape(const char *address, struct counts_daemon *ret_daemon, struct error *error);
 /* From the text; which is changed. */
 int counts_parse(char *text, struct counts_daemon *ret_daemon, struct error *error);

@@ -1,72 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See counts.h: a daemon's metrics, fetched and read. Lines of families that are not known are passed over. */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "cli/counts.h"
 #include "op/wire.h"
+#include "util/address.h"
 #include "util/util.h"
 
 #define MAX_TEXT (64u << 20)
 #define WAIT_MS	 10000
 
 /* ---- fetching ---- */
-
-union address {
-	struct sockaddr any;
-	struct sockaddr_un un;
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
-};
-
-static int parse_internet(const char *text, union address *ret, socklen_t *ret_len)
-{
-	const char *colon = strrchr(text, ':');
-	size_t len = colon ? (size_t)(colon - text) : 0;
-	char host[64];
-	long port = colon ? strtol(colon + 1, NULL, 10) : 0;
-
-	if (len < 3 || len >= sizeof(host) || port < 1 || port > 65535)
-		return -EINVAL;
-	memcpy(host, text, len);
-	host[len] = '\0';
-	if (inet_pton(AF_INET, host, &ret->in.sin_addr) == 1) {
-		ret->in.sin_family = AF_INET;
-		ret->in.sin_port = htons((in_port_t)port);
-		*ret_len = sizeof(ret->in);
-		return 0;
-	}
-	host[len - 1] = '\0';
-	if (host[0] != '[' || inet_pton(AF_INET6, host + 1, &ret->in6.sin6_addr) != 1)
-		return -EINVAL;
-	ret->in6.sin6_family = AF_INET6;
-	ret->in6.sin6_port = htons((in_port_t)port);
-	*ret_len = sizeof(ret->in6);
-	return 0;
-}
-
-static int parse_address(const char *text, union address *ret, socklen_t *ret_len)
-{
-	const char *path = text + strlen("unix:");
-
-	memset(ret, 0, sizeof(*ret));
-	if (strncmp(text, "unix:", strlen("unix:")) != 0)
-		return parse_internet(text, ret, ret_len);
-	if (!*path || strlen(path) >= sizeof(ret->un.sun_path))
-		return -EINVAL;
-	ret->un.sun_family = AF_UNIX;
-	strcpy(ret->un.sun_path, path);
-	*ret_len = sizeof(ret->un);
-	return 0;
-}
 
 static int connect_to(const char *text, struct error *error)
 {
@@ -76,7 +25,7 @@ static int connect_to(const char *text, struct error *error)
 	socklen_t len = 0;
 	int r;
 
-	if (parse_address(text, &address, &len) < 0)
+	if (address_parse(text, &address, &len) < 0)
 		return error_set(error, -EINVAL, "metrics %s: neither unix:PATH nor ADDRESS:PORT", text);
 	fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)

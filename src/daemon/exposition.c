@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the daemon tells of itself, in the Prometheus text format 0.0.4. One row of families[] per family of metrics; all
- * lines of a family stand together, so each is written to a text of its own while guests are gone through once.
+ * What the daemon tells of itself, in the Prometheus text format 0.0.4. One row of families[] per family of metrics;
+ * all lines of a family stand together, so each is written to a text of its own while guests are gone through once.
  *
  * A guest is a connection, by its number; numbers are used again, and then count from 0. What those that are closed
  * have counted is in the guest "closed", so that sums over guests never fall. Names and label values are our own

@@ -2,9 +2,7 @@
 /* See metrics.h. */
 #include "daemon/metrics.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +11,7 @@
 
 #include "daemon/listener.h"
 #include "daemon/supervisor.h"
-#include "util/log.h"
+#include "util/address.h"
 #include "util/util.h"
 
 #define CLIENT_NS UINT64_C(3000000000) /* for request and answer together */
@@ -21,69 +19,18 @@
 
 /* ---- where it listens ---- */
 
-union address {
-	struct sockaddr any;
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
-};
-
-static int parse_port(const char *text, in_port_t *ret)
-{
-	char *end;
-	unsigned long port;
-
-	if (*text < '0' || *text > '9')
-		return -EINVAL;
-	port = strtoul(text, &end, 10);
-	if (*end || port < 1 || port > 65535)
-		return -EINVAL;
-	*ret = htons((in_port_t)port);
-	return 0;
-}
-
-/* "127.0.0.1:9100" or "[::1]:9100"; -EPERM for an address that others can reach. */
-static int parse_address(const char *text, union address *ret, socklen_t *ret_len)
-{
-	const char *colon = strrchr(text, ':');
-	size_t len = colon ? (size_t)(colon - text) : 0;
-	char host[64];
-
-	memset(ret, 0, sizeof(*ret));
-	if (!colon || len < 3 || len >= sizeof(host))
-		return -EINVAL;
-	memcpy(host, text, len);
-	host[len] = '\0';
-	if (inet_pton(AF_INET, host, &ret->in.sin_addr) == 1) {
-		ret->in.sin_family = AF_INET;
-		*ret_len = sizeof(ret->in);
-		if (ntohl(ret->in.sin_addr.s_addr) >> 24 != IN_LOOPBACKNET)
-			return -EPERM;
-		return parse_port(colon + 1, &ret->in.sin_port);
-	}
-	if (host[0] != '[' || host[len - 1] != ']')
-		return -EINVAL;
-	host[len - 1] = '\0';
-	if (inet_pton(AF_INET6, host + 1, &ret->in6.sin6_addr) != 1)
-		return -EINVAL;
-	ret->in6.sin6_family = AF_INET6;
-	*ret_len = sizeof(ret->in6);
-	if (!IN6_IS_ADDR_LOOPBACK(&ret->in6.sin6_addr))
-		return -EPERM;
-	return parse_port(colon + 1, &ret->in6.sin6_port);
-}
-
 static int listen_on(const char *text, struct error *error)
 {
 	_cleanup_close_ int fd = -1;
 	const int on = 1;
 	union address address;
 	socklen_t len = 0;
-	int r = parse_address(text, &address, &len);
+	int r = address_parse(text, &address, &len);
 
-	if (r == -EPERM)
-		return error_set(error, r, "metrics %s: only loopback addresses are allowed", text);
 	if (r < 0)
 		return error_set(error, r, "metrics %s: neither unix:PATH nor an ADDRESS:PORT", text);
+	if (!address_is_loopback(&address))
+		return error_set(error, -EPERM, "metrics %s: only loopback addresses are allowed", text);
 	fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return error_set(error, -errno, "metrics %s: %s", text, strerror(errno));
@@ -104,15 +51,13 @@ void metrics_init(struct metrics *m)
 
 int metrics_open(struct metrics *m, const char *address, struct error *error)
 {
-	static const char scheme[] = "unix:";
-
 	if (!address || !*address)
 		return 0;
-	if (strncmp(address, scheme, strlen(scheme)) != 0) {
+	if (strncmp(address, ADDRESS_UNIX, strlen(ADDRESS_UNIX)) != 0) {
 		m->listen_fd = listen_on(address, error);
 		return MIN(m->listen_fd, 0);
 	}
-	m->unlink_path = strdup(address + strlen(scheme));
+	m->unlink_path = strdup(address + strlen(ADDRESS_UNIX));
 	if (!m->unlink_path)
 		return error_set(error, -ENOMEM, "metrics: no memory");
 	m->listen_fd = listener_open(m->unlink_path, NULL, error);

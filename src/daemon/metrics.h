@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The metrics endpoint: GET /metrics over HTTP/1.0, on a Unix socket or a loopback port, off unless [metrics] listen is set.
- * Served by the supervisor's poll loop and never waits: a few clients at a time, a small request, an answer made in one
- * go and sent as the client takes it, a deadline for all of it. More clients wait in the socket's backlog.
+ * The metrics endpoint: GET /metrics over HTTP/1.0, on a Unix socket or a loopback port, off unless [metrics] listen is
+ * set. Served by the supervisor's poll loop and never waits: a few clients at a time, a small request, an answer made
+ * in one go and sent as the client takes it, a deadline for all of it. More clients wait in the socket's backlog.
  *
  * Files: metrics.c the server, exposition.c the text.
  */

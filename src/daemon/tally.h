@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The supervisor's side of the statistics (engine/stats.h): it reads copies of what the worker counts, and keeps the sum of
- * connections that are closed, whose part of the memory the next one of that number starts anew with.
+ * The supervisor's side of the statistics (engine/stats.h): it reads copies of what the worker counts, and keeps the
+ * sum of connections that are closed, whose part of the memory the next one of that number starts anew with.
  *
  * Nothing that the worker wrote is more than a number here.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a ring counts and times: engine/stats.h says how. A request's times are kept in it as it goes its way, and are added
- * together just before its answer is there to be seen; only its signal comes later.
+ * What a ring counts and times: engine/stats.h says how. A request's times are kept in it as it goes its way, and are
+ * added together just before its answer is there to be seen; only its signal comes later.
  */
 #include "daemon/worker.h"
 

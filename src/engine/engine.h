@@ -41,7 +41,7 @@ struct engine_request {
 	void (*started)(struct engine_request *request);
 	void (*left)(struct engine_request *request);
 	void (*done)(struct engine_request *request);
-	/* May be NULL. It was put into its session's queue, also for its next plugin. Under the engine's lock: only notes it. */
+	/* May be NULL. It was put into its session's queue, for this plugin or the next. Under the engine's lock. */
 	void (*queued)(struct engine_request *request);
 
 	/* Set by the engine before done(). */

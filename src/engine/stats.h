@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is counted of each connection, in memory that outlives the worker: the supervisor makes a memfd, the worker maps it
- * and counts, the supervisor reads copies. The transport local: has the same in private memory, for one connection.
+ * What is counted of each connection, in memory that outlives the worker: the supervisor makes a memfd, the worker maps
+ * it and counts, the supervisor reads copies. The transport local: has the same in private memory, for one connection.
  *
  * Counters are exact. They are added to with relaxed atomics, in cache lines that one ring has to itself; a request is
  * counted before its answer can be seen, so that a client which has its answer finds it counted. Times are taken of a
  * sample, since reading a clock costs as much as a tenth of a small request: of about one request in STATS_SAMPLE, more
  * often if its ring slept before it (struct stats_ticks), of all with [metrics] trace = on.
  *
- * The supervisor trusts nothing of the content: it copies, and uses numbers as numbers only. Both run the same program file, so
- * the layout needs no version.
+ * The supervisor trusts nothing of the content: it copies, and uses numbers as numbers only. Both run the same program
+ * file, so the layout needs no version.
  */
 #ifndef VACCEL_ENGINE_STATS_H
 #define VACCEL_ENGINE_STATS_H
@@ -114,7 +114,7 @@ static inline void stats_ticks_slept(struct stats_ticks *ticks)
 /* More than there can be. */
 #define STATS_MAX_ENCODED (512u << 10)
 
-/* VIRTIO_ACCEL_Q_STATS of one connection: writes at most len bytes, returns how many there are. It may change meanwhile. */
+/* VIRTIO_ACCEL_Q_STATS of a connection: writes at most len bytes, returns how many there are. It may be changing. */
 size_t stats_encode(const struct stats *stats, const struct stats_conn *conn, void *data, size_t len);
 
 #endif

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Histograms of times in nanoseconds, fit for shared memory: fixed size, no pointers, filled with relaxed atomics by any
- * number of threads. A copy that was taken meanwhile may lack the end of what is being added, and is otherwise whole.
+ * Histograms of times in nanoseconds, fit for shared memory: fixed size, no pointers, filled with relaxed atomics by
+ * any number of threads. A copy that was taken meanwhile may lack the end of what is being added, and is otherwise
+ * whole.
  *
- * Buckets are log-linear: 0 to 3 have a bucket each, from there on every power of two is cut into four. A value is known to
- * a quarter of itself at worst; the last bucket takes all from 120 s on. Whoever reads a histogram of a process that it does not
- * trust is safe here: every function works with any numbers.
+ * Buckets are log-linear: 0 to 3 have a bucket each, from there on every power of two is cut into four. A value is
+ * known to a quarter of itself at worst; the last bucket takes all from 120 s on. Whoever reads a histogram of a
+ * process that it does not trust is safe here: every function works with any numbers.
  */
 #ifndef VACCEL_UTIL_HIST_H
 #define VACCEL_UTIL_HIST_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Log lines of the daemon and of plugins: one line to standard error, "<PRIORITY>" prefixed under systemd. Text for people,
- * or one JSON object (RFC 8259) a line for programs: time (UTC, RFC 3339), level, program, pid, connection if it is about one,
- * message.
+ * Log lines of the daemon and of plugins: one line to standard error, "<PRIORITY>" prefixed under systemd. Text for
+ * people, or one JSON object (RFC 8259) a line for programs: time (UTC, RFC 3339), level, program, pid, connection if
+ * it is about one, message.
  *
  * Only programs log. The library sets no sink, so that nothing in it prints: without log_open() lines are dropped.
  */
@@ -18,8 +18,8 @@ void log_open(const char *name, int level);
 void log_use_json(void);
 
 /*
- * A format that begins with "connection %u: " is about that connection, which is how JSON knows: what a guest wrote cannot
- * claim to be another's.
+ * A format that begins with "connection %u: " is about that connection, which is how JSON knows: what a guest wrote
+ * cannot claim to be another's.
  */
 #define LOG_CONNECTION "connection %u: "
 
