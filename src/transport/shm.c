@@ -9,8 +9,12 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/sysinfo.h>
+#include <time.h>
 
 #include "util/util.h"
+
+/* Pauses of 10, 20, ... ms: 150 in all. */
+#define CONNECT_AGAIN 4
 
 static struct shm *shm_of(struct transport *transport)
 {
@@ -175,7 +179,7 @@ static void shm_free(struct transport *transport)
 	free(shm);
 }
 
-static int shm_new(const char *rest, const struct transport_sink *sink, struct transport **ret_transport,
+static int try_new(const char *rest, const struct transport_sink *sink, struct transport **ret_transport,
 		   struct error *error)
 {
 	struct shm *shm = calloc(1, sizeof(*shm));
@@ -201,6 +205,20 @@ static int shm_new(const char *rest, const struct transport_sink *sink, struct t
 		 shm->config.version_minor, shm->n_queues, shm->n_queues == 1 ? "" : "s", rest);
 	*ret_transport = &shm->transport;
 	return 0;
+}
+
+/* A daemon that accepts and dies before all is said has a successor soon, on the same socket. */
+static int shm_new(const char *rest, const struct transport_sink *sink, struct transport **ret_transport,
+		   struct error *error)
+{
+	struct timespec pause = { .tv_nsec = 10000000 };
+	int r;
+
+	for (int i = 0; (r = try_new(rest, sink, ret_transport, error)) == -ECONNRESET && i < CONNECT_AGAIN; i++) {
+		nanosleep(&pause, NULL);
+		pause.tv_nsec *= 2;
+	}
+	return r;
 }
 
 static const char *shm_device(struct transport *transport)

@@ -10,8 +10,10 @@ import os
 import pathlib
 import re
 import resource
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import unittest
@@ -162,6 +164,29 @@ class Trouble(unittest.TestCase):
         os.kill(until("a worker", daemon.children)[0], signal.SIGKILL)
         self.works(daemon)
         self.assertEqual(daemon.stop(), (0, []))
+
+    # ---- a daemon that dies while a client connects
+
+    def test_connecting(self):
+        """It is tried again, a few times."""
+        daemon = self.daemon()
+        for deaths in 2, 20:
+            with self.subTest(deaths=deaths):
+                own = self.folder / f"own{deaths}"
+                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+                    listener.bind(str(own))
+                    listener.listen()
+                    tool = subprocess.Popen([fixture.VACCEL, "ping", "-c", "1", "-t", f"shm:{own}"],
+                                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                    for _ in range(deaths):
+                        if not select.select([listener], [], [], 5)[0]:
+                            break
+                        listener.accept()[0].close()
+                    # In one step, so that the socket is never absent.
+                    os.link(daemon.socket, own.with_suffix(".new"))
+                    own.with_suffix(".new").rename(own)
+                    said = tool.communicate(timeout=fixture.STUCK)[1]
+                self.assertEqual(tool.returncode, 0 if deaths == 2 else 3, said)
 
     # ---- SIGTERM under load
 
