@@ -253,7 +253,7 @@ static void test_query(void **state)
 	assert_true(whole >= len);
 	assert_memory_equal(again, answer, 8);
 	assert_ok(vaccel_context_query(other, VIRTIO_ACCEL_Q_STATS, NULL, 0, &whole));
-	assert_error(vaccel_context_query(other, 99, answer, sizeof(answer), &len), -EOPNOTSUPP, "query 99");
+	assert_error(vaccel_context_query(other, 99, answer, sizeof(answer), &len), -EOPNOTSUPP, "query");
 	assert_error(vaccel_context_query(other, VIRTIO_ACCEL_Q_STATS, NULL, 1, &len), -EINVAL, "nowhere");
 	assert_error(vaccel_context_query(other, VIRTIO_ACCEL_Q_STATS, answer, 1, NULL), -EINVAL, "nowhere");
 	assert_error(vaccel_context_query(NULL, VIRTIO_ACCEL_Q_STATS, answer, 1, &len), -EINVAL, "context");
