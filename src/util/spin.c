@@ -23,12 +23,25 @@ static inline void relax(void)
 #endif
 }
 
+/* Asked once: a worker's sandbox has no /sys to look it up in, and then it would be those that the thread may run on. */
+static unsigned int machine_cpus(void)
+{
+	static unsigned int known;
+	unsigned int n = __atomic_load_n(&known, __ATOMIC_RELAXED);
+
+	if (!n) {
+		n = (unsigned int)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
+		__atomic_store_n(&known, n, __ATOMIC_RELAXED);
+	}
+	return n;
+}
+
 unsigned int spin_cpus(uint32_t us)
 {
 	cpu_set_t cpus;
 
 	if (us != SPIN_AUTO)
-		return (unsigned int)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
+		return machine_cpus();
 	return sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? (unsigned int)CPU_COUNT(&cpus) : 1;
 }
 
