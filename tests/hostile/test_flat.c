@@ -4,8 +4,8 @@
  * of them and at the end, supervisor and worker have the same descriptors, threads, mappings and memory. Neither process has
  * ended in between.
  *
- * Memory may differ by SLACK_KIB: allocators keep what was freed, for each thread apart. The least that malloc() gives away, lost in
- * each tenth operation, would be 2.8 MiB.
+ * Memory may differ by SLACK_KIB: allocators keep what was freed, for each thread apart. The least that malloc() gives
+ * away, lost in each tenth operation, would be 2.8 MiB.
  */
 #include "peer.h"
 
