@@ -10,8 +10,8 @@
  * done() is called: exactly once, from a thread of the engine, or from inside engine_submit() itself when the request
  * is refused or small (see engine_submit()). done() must not call engine_owner_gone() or engine_free().
  *
- * Scheduling: sessions with requests waiting take turns, one request each; within a session first come, first run, as
- * many at once as plugin and threads allow.
+ * Scheduling: sessions with requests waiting share the work that the engine does, whatever the sizes of their requests;
+ * within a session first come, first run, as many at once as plugin and threads allow.
  */
 #ifndef VACCEL_ENGINE_ENGINE_H
 #define VACCEL_ENGINE_ENGINE_H

@@ -27,6 +27,7 @@ struct engine_session {
 	bool queued; /* in engine->ready */
 	struct engine_session *next_ready;
 	struct request_list waiting;
+	uint64_t served; /* work that it was given, in the unit of costs; comparable between ready sessions */
 	uint32_t n_running;
 	uint32_t running_in[CONFIG_MAX_PLUGINS]; /* ops under way, by plugin */
 	bool opened[CONFIG_MAX_PLUGINS];	 /* under the plugin's lock */
@@ -83,6 +84,7 @@ struct engine {
 	pthread_cond_t idle; /* a request ended, or left its queue, or its done() returned */
 	bool stopping;
 	struct engine_session *ready_head, *ready_tail; /* sessions with requests waiting, in turn */
+	uint64_t served;				/* of the session that was last given something, before that */
 	struct engine_session **sessions;		/* by row of the state */
 	struct engine_buffer *buffers;			/* by row of the state; id 0: none */
 	uint32_t n_bound;				/* of them that have an id */

@@ -2,10 +2,12 @@
 /*
  * Queues, threads and running of the engine.
  *
- * A request waits in its session; a session with requests waiting is in engine->ready, once. A thread takes the first
- * session of ready whose first request may start now (its plugin's thread model allows it), moves the session to the
- * end, and runs the request: that is the fairness between sessions. A plugin that answers -EOPNOTSUPP passes the request
- * on to the next candidate: it goes back to the head of its session's queue.
+ * A request waits in its session; a session with requests waiting is in engine->ready, once. Of those whose first
+ * request may start now (its plugin's thread model allows it) a thread takes the one that was given the least work, the
+ * first of several, moves it to the end, and runs the request: that is the fairness between sessions. Work is counted in
+ * the costs of the op table, which are about proportional to time, known before, and the same on a busy machine. A session
+ * that had nothing waiting for a while saves nothing up: it begins where the others are. A plugin that answers
+ * -EOPNOTSUPP passes the request on to the next candidate: it goes back to the head of its session's queue.
  *
  * A short request is run by the submitting thread when nothing stands in its way (may_run_inline()).
  */
@@ -16,6 +18,10 @@
 
 #include "engine/internal.h"
 #include "util/util.h"
+
+/* What a request counts at least, for the overhead of any, and at most, so that sums stay far from wrapping. */
+#define LEAST_WORK (1u << 14)
+#define MOST_WORK  (UINT64_C(1) << 44)
 
 void list_add(struct request_list *list, struct engine_request *request)
 {
@@ -62,6 +68,7 @@ static void ready_append(struct engine *engine, struct engine_session *session)
 	if (session->queued)
 		return;
 	session->queued = true;
+	session->served = MAX(session->served, engine->served);
 	session->next_ready = NULL;
 	if (engine->ready_tail)
 		engine->ready_tail->next_ready = session;
@@ -311,23 +318,30 @@ static bool past_deadline(const struct engine_request *request, uint64_t now)
 	return request->deadline_ns && now >= request->deadline_ns;
 }
 
-/* The next request that may start, taken off its queue; the session goes to the end of the line. */
+/* The next request that may start, taken off its queue: of the session that was given the least. */
 static struct engine_request *take_next(struct engine *engine)
 {
-	struct engine_session *prev = NULL;
+	struct engine_session *prev = NULL, *best = NULL, *before_best = NULL;
+	struct engine_request *request;
 
 	for (struct engine_session *s = engine->ready_head; s; prev = s, s = s->next_ready) {
-		struct engine_request *request = s->waiting.head;
-
-		if (!may_start(engine, s, request))
+		if ((best && s->served >= best->served) || !may_start(engine, s, s->waiting.head))
 			continue;
-		list_remove(&s->waiting, request);
-		ready_unlink(engine, prev, s);
-		if (s->waiting.head)
-			ready_append(engine, s);
-		return request;
+		best = s;
+		before_best = prev;
 	}
-	return NULL;
+	if (!best)
+		return NULL;
+	request = best->waiting.head;
+	engine->served = best->served;
+	/* Not again when a plugin has passed it on. */
+	if (request->candidate == 0)
+		best->served += MIN(MAX(request->cost, LEAST_WORK), MOST_WORK);
+	list_remove(&best->waiting, request);
+	ready_unlink(engine, before_best, best);
+	if (best->waiting.head)
+		ready_append(engine, best);
+	return request;
 }
 
 static void expire(struct engine *engine, struct engine_request *request)

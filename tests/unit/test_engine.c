@@ -524,6 +524,61 @@ static void sessions_take_turns(void **state)
 	harness_stop(&h);
 }
 
+/* An SGEMM that counts four times as much as the least that a request counts. */
+static void make_larger(struct test_request *request)
+{
+	static float matrices[3][32 * 32];
+	struct vaccel_gemm gemm;
+	struct op_request *op = &request->engine.op;
+
+	memcpy(&gemm, op->params, sizeof(gemm));
+	gemm.m = gemm.n = gemm.k = gemm.lda = gemm.ldb = gemm.ldc = 32;
+	memcpy(op->params, &gemm, sizeof(gemm));
+	for (int i = 0; i < 3; i++) {
+		op->args[i].data = matrices[i];
+		op->args[i].len = sizeof(matrices[i]);
+	}
+}
+
+/* A's requests are four times as large as B's: B has four turns where A has one. */
+static void sessions_share_work(void **state)
+{
+	static const char *const settings[] = { "order.default=probe-one", "engine.threads=1", NULL };
+	static const char waiting[] = "AAABBBBBB", expected[] = "ABBBBABBA";
+	struct test_request blocker, requests[9];
+	uint64_t sessions[2];
+	struct harness h;
+	struct gate gate;
+
+	n_turns = 0;
+	gate_init(&gate);
+	harness_start(&h, NULL, settings);
+	harness_probe("probe-one")->run = gate_run;
+	for (int i = 0; i < 2; i++)
+		sessions[i] = harness_session(&h, OWNER);
+	request_init(&h, &blocker, VACCEL_OP_NOOP, OWNER, harness_session(&h, OWNER));
+	request_submit(&h, &blocker);
+	await(&gate.entered);
+	for (int i = 0; i < 9; i++) {
+		bool large = waiting[i] == 'A';
+
+		request_init(&h, &requests[i], large ? VACCEL_OP_SGEMM : VACCEL_OP_NOOP, OWNER,
+			     sessions[waiting[i] - 'A']);
+		if (large)
+			make_larger(&requests[i]);
+		requests[i].engine.id = (uint64_t)waiting[i];
+		requests[i].engine.started = note_turn;
+		request_submit(&h, &requests[i]);
+	}
+	for (int i = 0; i < 10; i++)
+		sem_post(&gate.leave);
+	for (int i = 0; i < 9; i++)
+		assert_int_equal(request_wait(&requests[i]), 0);
+	assert_int_equal(request_wait(&blocker), 0);
+	assert_memory_equal(turns, expected, 9);
+	harness_stop(&h);
+}
+
 /* ---- Deadlines, cancelling, the longest running ---- */
 
 /* A one-thread engine whose thread is held by blocker. */
@@ -813,6 +868,7 @@ int main(void)
 		cmocka_unit_test(model_one_runs_one),
 		cmocka_unit_test(storms),
 		cmocka_unit_test(sessions_take_turns),
+		cmocka_unit_test(sessions_share_work),
 		cmocka_unit_test(deadlines_end_what_waits),
 		cmocka_unit_test(deadlines_hold_after_a_fallback),
 		cmocka_unit_test(cancelling),
