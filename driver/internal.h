@@ -9,6 +9,7 @@
  *
  * main.c	the virtio driver: configuration, queues, removal, suspend
  * request.c	a request from submission to the last reference; theory of operation
+ * poll.c	looking for an answer before sleeping
  * answer.c	what the device said: checked, translated to errno
  * pin.c	user memory, pinned, as a table of extents
  * buffer.c	registered buffers and their mappings; theory of operation
@@ -64,6 +65,8 @@ struct accel_queue {
 	struct virtqueue *vq;
 	struct list_head in_flight; /* accel_request.queue_node */
 	wait_queue_head_t space;    /* waiting for free descriptors */
+	unsigned long polled;	    /* bit 0: somebody is in accel_request_poll() */
+	u64 poll_ns;		    /* how long the next one looks; a hint */
 	char name[24];
 };
 
@@ -248,6 +251,7 @@ enum accel_wait {
 
 extern struct workqueue_struct *accel_wq;
 extern unsigned int accel_max_outstanding;
+extern unsigned int accel_poll_us;
 
 /* main.c */
 void accel_device_put(struct accel_device *dev);
@@ -271,8 +275,13 @@ void *accel_request_encode(struct accel_request *req, const struct accel_command
 int accel_request_submit(struct accel_request *req, enum accel_wait wait);
 int accel_request_wait(struct accel_request *req, enum accel_wait wait);
 int accel_request_run(struct accel_request *req, enum accel_wait wait);
+void accel_queue_take(struct accel_queue *queue, bool arm);
 void accel_queue_done(struct virtqueue *vq);
 void accel_queue_abort(struct accel_queue *queue);
+
+/* poll.c */
+bool accel_request_poll(struct accel_request *req, u64 *ret_start);
+void accel_queue_slept(struct accel_queue *queue, u64 start);
 
 /* answer.c */
 int accel_status_to_errno(u32 status);

@@ -34,6 +34,10 @@ static unsigned int accel_pin_limit_mb;
 module_param_named(pin_limit_mb, accel_pin_limit_mb, uint, 0644);
 MODULE_PARM_DESC(pin_limit_mb, "Memory pinned or registered by all users of one device, in MiB (0: half of all)");
 
+unsigned int accel_poll_us = 50;
+module_param_named(poll_us, accel_poll_us, uint, 0644);
+MODULE_PARM_DESC(poll_us, "How long a waiting caller looks for the answer before it sleeps, in microseconds (0: not)");
+
 static unsigned int accel_drain_ms = 10000;
 module_param_named(drain_ms, accel_drain_ms, uint, 0644);
 MODULE_PARM_DESC(drain_ms, "How long removal waits for requests in flight, in milliseconds");

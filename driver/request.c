@@ -379,14 +379,19 @@ static bool accel_queue_broken(struct accel_queue *queue)
  */
 int accel_request_wait(struct accel_request *req, enum accel_wait wait)
 {
+	u64 start;
 	long left;
 
+	if (accel_request_poll(req, &start))
+		return 0;
 	for (;;) {
 		if (wait == ACCEL_WAIT_IDLE)
 			left = wait_for_completion_timeout(&req->done, ACCEL_CHECK_INTERVAL);
 		else
 			left = wait_for_completion_killable_timeout(&req->done,
 								    ACCEL_CHECK_INTERVAL);
+		if (left > 0)
+			accel_queue_slept(req->queue, start);
 		if (left)
 			return left < 0 ? left : 0;
 		if (accel_queue_broken(req->queue))
@@ -421,23 +426,24 @@ int accel_request_run(struct accel_request *req, enum accel_wait wait)
 }
 
 /**
- * accel_queue_done() - Take what the device has used: the virtqueue's callback.
- * @vq: the virtqueue
+ * accel_queue_take() - Take what the device has used.
+ * @queue: the queue
+ * @arm: ask for the next interrupt too
  *
  * Context: Any context.
  * Return: nothing.
  */
-void accel_queue_done(struct virtqueue *vq)
+void accel_queue_take(struct accel_queue *queue, bool arm)
 {
-	struct accel_device *dev = vq->vdev->priv;
-	struct accel_queue *queue = &dev->queues[vq->index];
 	struct accel_request *req, *next;
+	struct virtqueue *vq;
 	unsigned long flags;
 	LIST_HEAD(done);
 	u32 used;
 
 	spin_lock_irqsave(&queue->lock, flags);
-	if (READ_ONCE(dev->state) == ACCEL_GONE || queue->vq != vq) {
+	vq = queue->vq;
+	if (READ_ONCE(queue->dev->state) == ACCEL_GONE || !vq) {
 		spin_unlock_irqrestore(&queue->lock, flags);
 		return;
 	}
@@ -447,17 +453,33 @@ void accel_queue_done(struct virtqueue *vq)
 			list_move_tail(&req->queue_node, &done);
 			accel_answer_read(req, used);
 		}
-		if (virtqueue_is_broken(vq))
+		if (!arm || virtqueue_is_broken(vq))
 			break;
 	} while (!virtqueue_enable_cb(vq));
 	spin_unlock_irqrestore(&queue->lock, flags);
 
+	if (list_empty(&done))
+		return;
 	if (wq_has_sleeper(&queue->space))
 		wake_up_all(&queue->space);
 	list_for_each_entry_safe(req, next, &done, queue_node) {
 		list_del_init(&req->queue_node);
 		accel_request_finish(req);
 	}
+}
+
+/**
+ * accel_queue_done() - The virtqueue's callback.
+ * @vq: the virtqueue
+ *
+ * Context: Any context.
+ * Return: nothing.
+ */
+void accel_queue_done(struct virtqueue *vq)
+{
+	struct accel_device *dev = vq->vdev->priv;
+
+	accel_queue_take(&dev->queues[vq->index], true);
 }
 
 /**

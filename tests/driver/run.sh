@@ -44,7 +44,7 @@ for _ in $(seq 100); do
 done
 # A drain that is too short for the slowest requests in flight: what is left is answered by the driver.
 status=0
-"$top/tools/guest" --kind="$kind" --device="$private/socket" --module="$module drain_ms=700" --timeout=500 -- \
+"$top/tools/guest" --kind="$kind" --device="$private/socket" --module="$module drain_ms=700 poll_us=1000" --timeout=500 -- \
 	"$program" --fault --unbind "$@" || status=1
 kill "$daemon"
 wait "$daemon" || { echo "the daemon failed" && status=1; }
