@@ -5,9 +5,13 @@
  * closer was killed stays in the table until then, for the answer will still come in and be noted
  * there.
  */
+#include <linux/sched.h>
 #include <linux/slab.h>
 
 #include "internal.h"
+
+/* Until a session is closed again that could not be, for want of memory, when its file was. */
+#define ACCEL_RETRY_INTERVAL (HZ / 10)
 
 static void accel_session_opened(struct accel_request *req)
 {
@@ -30,6 +34,17 @@ static void accel_session_closed(struct accel_request *req)
 	spin_unlock_irqrestore(&req->file->lock, flags);
 }
 
+/* The device cannot be asked: to it the session is what it was. */
+static void accel_session_unasked(struct accel_file *file, struct accel_session *session)
+{
+	spin_lock_irq(&file->lock);
+	if (session->state == ACCEL_HANDLE_OPENING)
+		session->state = ACCEL_HANDLE_CLOSED;
+	else
+		session->state = ACCEL_HANDLE_OPEN;
+	spin_unlock_irq(&file->lock);
+}
+
 static int accel_session_command(struct accel_file *file, struct accel_session *session,
 				 const struct accel_command *cmd,
 				 void (*on_done)(struct accel_request *req), enum accel_wait wait)
@@ -39,8 +54,10 @@ static int accel_session_command(struct accel_file *file, struct accel_session *
 	int ret;
 
 	req = accel_request_new(file, 0);
-	if (IS_ERR(req))
+	if (IS_ERR(req)) {
+		accel_session_unasked(file, session);
 		return PTR_ERR(req);
+	}
 	req->session = session;
 	req->on_done = on_done;
 	params = accel_request_encode(req, cmd);
@@ -177,7 +194,8 @@ int accel_session_close(struct accel_file *file, u32 handle)
  * @file: the file, which nobody uses any more
  *
  * Buffers of a session that the device did not confirm to be closed stay registered, and so
- * allocated, until the device is reset.
+ * allocated, until the device is reset. For want of memory alone no session is left open, since
+ * nobody is there who could try again.
  *
  * Context: Process context, may sleep for as long as the device takes.
  * Return: nothing.
@@ -193,9 +211,10 @@ void accel_sessions_of_file_close(struct accel_file *file)
 			.session = session->id,
 		};
 
-		if (session->state != ACCEL_HANDLE_CLOSED)
-			accel_session_command(file, session, &cmd, accel_session_closed,
-					      ACCEL_WAIT_IDLE);
+		while (session->state != ACCEL_HANDLE_CLOSED &&
+		       accel_session_command(file, session, &cmd, accel_session_closed,
+					     ACCEL_WAIT_IDLE) == -ENOMEM)
+			schedule_timeout_idle(ACCEL_RETRY_INTERVAL);
 		accel_session_reap(file, session);
 	}
 }
