@@ -389,6 +389,8 @@ static void settle_message(struct supervisor *s, struct connection *c, const str
 		if (sending && c->step.has_reply)
 			settle_answer(s, c, record, left);
 		take_out(c, (size_t)MAX(MIN(left, (int)record->pending), 0));
+		/* The record stays for now: whoever reads it next must not do this again. */
+		__atomic_store_n(&c->keep.page->done, record->generation, __ATOMIC_SEQ_CST);
 	}
 	vhost_msg_close_fds(&c->step.reply);
 	c->busy = false;
