@@ -3,7 +3,6 @@
  * Asynchronous requests of /dev/vaccelN: completions, cancellation, callers that leave, and the removal of the device.
  * How to run: device.c.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -233,25 +232,6 @@ static void deadline(void)
 	run_noop(fd, s);
 }
 
-/* Makes every session the device has, as soon as they are free again. */
-static void all_sessions_come_back(void)
-{
-	int fd = open_device(), tries;
-	uint32_t max = get_info(fd).max_sessions, n = 0;
-	struct vaccel_ioc_session s = { 0 };
-
-	for (tries = 0; n < max && tries < 3000; tries++) {
-		if (!ioctl(fd, VACCEL_IOC_SESSION_OPEN, &s)) {
-			n++;
-			continue;
-		}
-		CHECK(errno == EDQUOT);
-		usleep(10000);
-	}
-	CHECK(n == max);
-	CHECK(close(fd) == 0);
-}
-
 /* close(2) leaves slow requests behind, with memory that is unmapped and reused at once. */
 static void close_in_flight(void)
 {
@@ -280,6 +260,38 @@ static void close_in_flight(void)
 	all_sessions_come_back();
 	for (i = 0; i < 1 << 20; i++)
 		CHECK(again[i] == 0);
+}
+
+/* Requests belong to the open file: a child takes the completions of what its parent submitted, and left. */
+static void inherit_in_flight(void)
+{
+	int fd = open_device(), status, i;
+	uint32_t s = open_session(fd);
+	struct vaccel_ioc_buffer b = create_buffer(fd, s, 1 << 16);
+	double *at = map_buffer(fd, &b);
+	struct product p[4];
+	pid_t pid;
+
+	for (i = 0; i < 4; i++) {
+		product_init(&p[i], s, 3, i);
+		product_delay(&p[i], DELAY / 4);
+		p[i].args[2] = part(b.handle, 8 * (uint64_t)i, 8, VIRTIO_ACCEL_DIR_OUT);
+		CHECK(ioctl(fd, VACCEL_IOC_SUBMIT, &p[i].run.request) == 0);
+	}
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		for (i = 0; i < 4; i++)
+			CHECK(reap_one(fd).error == 0);
+		for (i = 0; i < 4; i++)
+			CHECK(at[i] == 3 * i);
+		run_noop(fd, s);
+		_exit(0);
+	}
+	CHECK(munmap(at, b.size) == 0);
+	CHECK(close(fd) == 0);
+	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+	all_sessions_come_back();
 }
 
 /* A process killed in RUN dies, and its request completes without it. */
@@ -390,6 +402,7 @@ const struct test async_tests[] = {
 	{ "cancel", cancel, true },
 	{ "deadline", deadline, true },
 	{ "close-in-flight", close_in_flight, true },
+	{ "inherit-in-flight", inherit_in_flight, true },
 	{ "kill-runner", kill_runner, true },
 	{ "interrupted-reap", interrupted_reap },
 	{ "threads", threads },
@@ -397,32 +410,6 @@ const struct test async_tests[] = {
 };
 
 /* ---- Removal ---- */
-
-#define DRIVER "/sys/bus/virtio/drivers/virtio_accel"
-
-static void find_bound(char *name, size_t size)
-{
-	struct dirent *entry;
-	DIR *folder = opendir(DRIVER);
-
-	CHECK(folder);
-	while ((entry = readdir(folder)))
-		if (!strncmp(entry->d_name, "virtio", 6) && strlen(entry->d_name) < size) {
-			strcpy(name, entry->d_name);
-			break;
-		}
-	closedir(folder);
-	CHECK(entry);
-}
-
-static void write_to(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-
-	CHECK(fd >= 0);
-	CHECK(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	CHECK(close(fd) == 0);
-}
 
 static void *run_one(void *product)
 {
@@ -455,6 +442,17 @@ static void gone(int fd, uint32_t s, struct vaccel_ioc_buffer *b, volatile char 
 	FAILS(ENODEV, (intptr_t)mmap(NULL, b->size, PROT_READ, MAP_SHARED, fd, (off_t)b->mmap_offset));
 	CHECK((poll_now(fd, POLLIN) & (POLLHUP | POLLERR | POLLIN)) == (POLLHUP | POLLERR));
 	CHECK(at[0] == 77 && at[b->size - 1] == 78);
+}
+
+/* With its last user gone the device has its name back, if it is bound anew. */
+static void first_again(const char *name)
+{
+	for (int i = 0; i < 300 && access("/dev/vaccel0", F_OK); i++) {
+		usleep(10000);
+		write_to(DRIVER "/unbind", name);
+		write_to(DRIVER "/bind", name);
+	}
+	wait_for_device();
 }
 
 /*
@@ -504,9 +502,116 @@ static void unbind(void)
 	gone(fd, s, &b, at);
 	CHECK(close(fd) == 0);
 	CHECK(at[0] == 77);
+	CHECK(munmap((void *)at, b.size) == 0);
+	first_again(name);
+}
+
+/* A user that goes on, whatever becomes of the device, until it is killed. */
+static _Noreturn void busy(void)
+{
+	struct vaccel_ioc_session s;
+	struct vaccel_ioc_buffer b;
+	struct product p;
+	void *at;
+	int fd;
+
+	for (;;) {
+		fd = open("/dev/vaccel0", O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		s = (struct vaccel_ioc_session){ 0 };
+		at = MAP_FAILED;
+		if (!ioctl(fd, VACCEL_IOC_SESSION_OPEN, &s)) {
+			b = (struct vaccel_ioc_buffer){ .session = s.handle, .size = 1 << 16 };
+			if (!ioctl(fd, VACCEL_IOC_BUFFER_CREATE, &b))
+				at = mmap(NULL, b.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)b.mmap_offset);
+			product_init(&p, s.handle, 2, 3);
+			if (!ioctl(fd, VACCEL_IOC_RUN, &p.run))
+				CHECK(p.run.completion.error == -ENODEV || p.c == 6);
+			ioctl(fd, VACCEL_IOC_SUBMIT, &p.run.request);
+		}
+		CHECK(close(fd) == 0);
+		if (at != MAP_FAILED) {
+			memset(at, 1, b.size);
+			CHECK(munmap(at, b.size) == 0);
+		}
+	}
+}
+
+/* The driver leaves and the device is reset again and again under users that do all they can. */
+static void unbind_busy(void)
+{
+	enum { USERS = 4, ROUNDS = 8 };
+	pid_t pids[USERS];
+	char name[64];
+	int status, i;
+
+	find_bound(name, sizeof(name));
+	for (i = 0; i < USERS; i++) {
+		pids[i] = fork();
+		CHECK(pids[i] >= 0);
+		if (!pids[i])
+			busy();
+	}
+	for (i = 0; i < ROUNDS; i++) {
+		usleep(150000);
+		write_to(DRIVER "/unbind", name);
+		write_to(DRIVER "/bind", name);
+	}
+	for (i = 0; i < USERS; i++) {
+		CHECK(kill(pids[i], SIGKILL) == 0);
+		CHECK(waitpid(pids[i], &status, 0) == pids[i]);
+		CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	}
+	first_again(name);
 }
 
 const struct test removal_tests[] = {
 	{ "unbind", unbind, true },
+	{ "unbind-busy", unbind_busy },
+	{ 0 },
+};
+
+/*
+ * The daemon is killed while requests run and wait. What the guest then sees is its transport's to decide; this one
+ * (User-Mode Linux) takes the device away: requests end, and say why.
+ */
+static void daemon_gone(void)
+{
+	int fd = open_device(), i, made;
+	uint32_t s = open_session(fd);
+	struct vaccel_ioc_buffer b = create_buffer(fd, s, 1 << 16);
+	volatile char *at = map_buffer(fd, &b);
+	struct product running, submitted[6];
+	struct pollfd p = { .fd = fd };
+	pthread_t thread;
+
+	at[0] = 77;
+	at[b.size - 1] = 78;
+	product_init(&running, s, 2, 2);
+	product_delay(&running, 600000);
+	running.run.request.user_data = (unsigned int)fd;
+	CHECK(pthread_create(&thread, NULL, run_one, &running) == 0);
+	for (i = 0; i < 6; i++) {
+		product_init(&submitted[i], s, 4, 4);
+		product_delay(&submitted[i], 600000);
+		CHECK(ioctl(fd, VACCEL_IOC_SUBMIT, &submitted[i].run.request) == 0);
+	}
+	usleep(50000);
+	made = open(gone_file, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	CHECK(made >= 0 && close(made) == 0);
+	CHECK(poll(&p, 1, -1) == 1 && p.revents & POLLHUP);
+	CHECK(pthread_join(thread, NULL) == 0);
+	CHECK(running.run.completion.error == -ENODEV);
+	for (i = 0; i < 6; i++)
+		CHECK(reap_one(fd).error == -ENODEV);
+	gone(fd, s, &b, at);
+	CHECK(access("/dev/vaccel0", F_OK) == -1);
+	CHECK(close(fd) == 0);
+	CHECK(at[0] == 77 && at[b.size - 1] == 78);
+}
+
+const struct test gone_tests[] = {
+	{ "daemon-gone", daemon_gone, true },
 	{ 0 },
 };

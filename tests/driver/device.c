@@ -3,13 +3,16 @@
  * Tests of the driver, through /dev/vaccelN, against a real device: to be run in a guest, whose daemon serves the
  * plugins reference and, for the slow ones, fault. Usage:
  *
- *   ioctl [--device=/dev/vaccel0] [--fault] [--unbind] [--list] [NAME...]
+ *   ioctl [--device=/dev/vaccel0] [--fault] [--unbind] [--failing] [--gone=FILE] [--list] [NAME...]
  *
  *   --fault    the daemon serves DGEMM with the plugin fault: run the tests that need slow requests too
  *   --unbind   take the driver away from the device under running requests, and give it back (needs root)
+ *   --failing  let allocations fail (needs root, and a kernel that can: uml-debug)
+ *   --gone     only the test in which the daemon is killed: it makes FILE when that is to happen
  *
  * Prints a line for each test. Exit status: 0 if all passed, 1 if one failed, 77 if there is no device.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -27,6 +30,7 @@
 #define SKIPPED 77
 
 static const char *device = "/dev/vaccel0";
+const char *gone_file;
 
 const char *error_name(int error)
 {
@@ -188,6 +192,56 @@ struct vaccel_ioc_completion reap_one(int fd)
 	return completion;
 }
 
+/* Makes every session the device has, as soon as they are free again. */
+void all_sessions_come_back(void)
+{
+	int fd = open_device(), tries;
+	uint32_t max = get_info(fd).max_sessions, n = 0;
+	struct vaccel_ioc_session s = { 0 };
+
+	for (tries = 0; n < max && tries < 3000; tries++) {
+		if (!ioctl(fd, VACCEL_IOC_SESSION_OPEN, &s)) {
+			n++;
+			continue;
+		}
+		CHECK(errno == EDQUOT);
+		usleep(10000);
+	}
+	CHECK(n == max);
+	CHECK(close(fd) == 0);
+}
+
+void find_bound(char *name, size_t size)
+{
+	struct dirent *entry;
+	DIR *folder = opendir(DRIVER);
+
+	CHECK(folder);
+	while ((entry = readdir(folder)))
+		if (!strncmp(entry->d_name, "virtio", 6) && strlen(entry->d_name) < size) {
+			strcpy(name, entry->d_name);
+			break;
+		}
+	closedir(folder);
+	CHECK(entry);
+}
+
+void write_to(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+
+	CHECK(fd >= 0);
+	CHECK(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	CHECK(close(fd) == 0);
+}
+
+void wait_for_device(void)
+{
+	for (int i = 0; i < 3000 && access(device, F_OK); i++)
+		usleep(10000);
+	CHECK(access(device, F_OK) == 0);
+}
+
 /* Return: whether the test passed. */
 static bool run_test(const struct test *test)
 {
@@ -227,12 +281,23 @@ static bool wanted(const char *name, char **names)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "device", required_argument, NULL, 'd' }, { "fault", no_argument, NULL, 'f' },
-		{ "unbind", no_argument, NULL, 'u' },	    { "list", no_argument, NULL, 'l' },
+		{ "device", required_argument, NULL, 'd' },
+		{ "fault", no_argument, NULL, 'f' },
+		{ "unbind", no_argument, NULL, 'u' },
+		{ "failing", no_argument, NULL, 'm' },
+		{ "gone", required_argument, NULL, 'g' },
+		{ "list", no_argument, NULL, 'l' },
 		{ NULL, 0, NULL, 0 },
 	};
-	const struct test *tables[] = { ioctl_tests, memory_tests, async_tests, removal_tests };
-	bool fault = false, unbind = false, list = false;
+	/* Each with the option that asks for it, if any. */
+	const struct {
+		const struct test *tests;
+		int option;
+	} tables[] = {
+		{ ioctl_tests, 0 },	{ memory_tests, 0 },	{ async_tests, 0 },
+		{ failing_tests, 'm' }, { removal_tests, 'u' }, { gone_tests, 'g' },
+	};
+	bool asked[128] = { 0 };
 	int n_failed = 0, n_run = 0;
 	size_t i;
 	int c;
@@ -241,22 +306,21 @@ int main(int argc, char **argv)
 		if (c == '?')
 			return 2;
 		device = c == 'd' ? optarg : device;
-		fault |= c == 'f';
-		unbind |= c == 'u';
-		list |= c == 'l';
+		gone_file = c == 'g' ? optarg : gone_file;
+		asked[c] = true;
 	}
-	if (!list && access(device, F_OK)) {
+	asked[0] = !asked['g']; /* the device does not come back */
+	if (!asked['l'] && access(device, F_OK)) {
 		printf("skipped: there is no %s\n", device);
 		return SKIPPED;
 	}
 	for (i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
 		const struct test *test;
 
-		for (test = tables[i]; test->name; test++) {
-			if (!wanted(test->name, argv + optind) || (test->slow && !fault) ||
-			    (tables[i] == removal_tests && !unbind))
+		for (test = tables[i].tests; asked[tables[i].option] && test->name; test++) {
+			if (!wanted(test->name, argv + optind) || (test->slow && !asked['f']))
 				continue;
-			if (list) {
+			if (asked['l']) {
 				printf("%s\n", test->name);
 				continue;
 			}
@@ -264,7 +328,7 @@ int main(int argc, char **argv)
 			n_run++;
 		}
 	}
-	if (!list)
+	if (!asked['l'])
 		printf("%d tests, %d failed\n", n_run, n_failed);
 	return n_failed ? 1 : 0;
 }

@@ -22,6 +22,10 @@ extern const struct test ioctl_tests[];
 extern const struct test memory_tests[];
 extern const struct test async_tests[];
 extern const struct test removal_tests[];
+extern const struct test failing_tests[];
+extern const struct test gone_tests[];
+
+extern const char *gone_file; /* made when the daemon is to be killed */
 
 #define OP_NOOP	 0
 #define OP_DGEMM 2
@@ -80,5 +84,19 @@ void product_delay(struct product *p, uint32_t ms);
 
 /* Takes one completion, waiting for ever. */
 struct vaccel_ioc_completion reap_one(int fd);
+
+/* A mapping whose neighbouring pages are far from each other; their number is no multiple of 7. */
+char *scattered(size_t n_pages);
+
+/* Makes every session the device has, as soon as they are free again. */
+void all_sessions_come_back(void);
+
+/* The virtio device that the driver has. */
+#define DRIVER "/sys/bus/virtio/drivers/virtio_accel"
+void find_bound(char *name, size_t size);
+void write_to(const char *path, const char *text);
+
+/* Until udev or the kernel has made its file. */
+void wait_for_device(void);
 
 #endif

@@ -239,7 +239,7 @@ static void plain_offsets(void)
 }
 
 /* A mapping whose neighbouring pages are far from each other in its file, and so most likely in memory. */
-static char *scattered(size_t n_pages)
+char *scattered(size_t n_pages)
 {
 	size_t page = page_size(), i;
 	int fd = memfd_create("scattered", MFD_CLOEXEC);

@@ -91,13 +91,14 @@ def _make(folder, line):
 
 
 # What the kernel refuses on User-Mode Linux, and why that does not hold here: text of lib/Kconfig.debug, and what it
-# becomes.
+# becomes. A change here needs another number in the cache's key.
 PERMITTED = [
     # It cannot be preempted, but it can count what forbids sleeping, and DEBUG_ATOMIC_SLEEP needs no more.
     ("select PREEMPT_COUNT if !ARCH_NO_PREEMPT\n", "select PREEMPT_COUNT\n"),
     ("\tdepends on DEBUG_KERNEL\n\tdepends on !ARCH_NO_PREEMPT\n", "\tdepends on DEBUG_KERNEL\n"),
     # Its stacks are walked by frame pointers, unlike those of the processor that it is named after.
-    ("\tdepends on !X86_64\n\tselect STACKTRACE\n\tdepends on FRAME_POINTER ", "\tselect STACKTRACE\n\tdepends on FRAME_POINTER "),
+    ("\tdepends on !X86_64\n\tselect STACKTRACE\n\tdepends on FRAME_POINTER ",
+     "\tselect STACKTRACE\n\tdepends on FRAME_POINTER "),
 ]
 
 
