@@ -21,6 +21,7 @@
 #define ACCEL_POLL_MAX_US	1000000U
 #define ACCEL_POLL_FIRST_NS	2000ULL /* the window where there was none */
 #define ACCEL_POLL_LOOKS	16	/* between two readings of the clock */
+#define ACCEL_POLL_PAUSES	16	/* after each: who is waited for may share the core */
 
 static u64 accel_poll_max(void)
 {
@@ -35,13 +36,14 @@ static bool accel_poll_may_go_on(const struct accel_request *req, u64 end)
 
 static bool accel_poll_look(struct accel_request *req)
 {
-	unsigned int i;
+	unsigned int i, j;
 
 	for (i = 0; i < ACCEL_POLL_LOOKS; i++) {
 		accel_queue_take(req->queue, false);
 		if (completion_done(&req->done))
 			return true;
-		cpu_relax();
+		for (j = 0; j < ACCEL_POLL_PAUSES; j++)
+			cpu_relax();
 	}
 	return false;
 }

@@ -85,9 +85,9 @@ struct vaccel_request {
 pid_t lib_process(void);
 
 /* Makes error the calling thread's vaccel_error(); returns its code. */
-int lib_fail(const struct error *error);
+__attribute__((cold)) int lib_fail(const struct error *error);
 /* The same from code and text. */
-__attribute__((format(printf, 2, 3))) int lib_failf(int code, const char *format, ...);
+__attribute__((cold, format(printf, 2, 3))) int lib_failf(int code, const char *format, ...);
 
 /*
  * Copies a caller's struct that begins with its size into one of known size: missing members are zero, unknown ones must

@@ -130,6 +130,8 @@ void buffers_resolve(struct vaccel_session *session, struct vaccel_request *requ
 	struct op_request *op = &request->transport.op;
 
 	request->n_buffers = 0;
+	if (!op->n_args)
+		return;
 	pthread_rwlock_rdlock(&session->buffers_lock);
 	for (uint32_t i = 0; session->n_buffers && i < op->n_args; i++) {
 		struct op_arg *arg = &op->args[i];

@@ -14,10 +14,10 @@ struct error {
 };
 
 /* Writes code (negative errno) and text; returns code, so that `return error_set(...)` reads well. */
-__attribute__((format(printf, 3, 4))) int error_set(struct error *error, int code, const char *format, ...);
+__attribute__((cold, format(printf, 3, 4))) int error_set(struct error *error, int code, const char *format, ...);
 
 /* Puts "PREFIX: " before the text that is there. Returns nothing: without an error there is no code to return. */
-__attribute__((format(printf, 2, 3))) void error_prefix(struct error *error, const char *format, ...);
+__attribute__((cold, format(printf, 2, 3))) void error_prefix(struct error *error, const char *format, ...);
 
 /* "ENOENT" for 2 or -2; the number as text for unknown ones (static storage per thread). */
 const char *error_name(int code);

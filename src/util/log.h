@@ -24,7 +24,7 @@ void log_use_json(void);
 #define LOG_CONNECTION "connection %u: "
 
 /* Thread-safe; one write(2) per line. Control characters in text are replaced: guests choose some of it. */
-__attribute__((format(printf, 2, 3))) void log_line(int priority, const char *format, ...);
+__attribute__((cold, format(printf, 2, 3))) void log_line(int priority, const char *format, ...);
 
 #define log_error(...)	 log_line(LOG_ERR, __VA_ARGS__)
 #define log_warning(...) log_line(LOG_WARNING, __VA_ARGS__)

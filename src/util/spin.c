@@ -9,7 +9,8 @@
 
 #define AUTO_US	     50
 #define FIRST_LOOKS  128  /* before anything is paid for looking: one to two microseconds */
-#define LOOKS	     32	  /* between two readings of the clock */
+#define LOOKS	     8	  /* between two readings of the clock */
+#define PAUSES	     8	  /* before each of those: who is waited for may share the core */
 #define FIRST_NS     2000 /* the window where there was none */
 #define ABSTAIN	     256
 #define SHORT_SLEEPS 2 /* a sleep of up to so many max_ns is short: waking up is part of it */
@@ -59,12 +60,13 @@ void spin_init(struct spin *spin, uint32_t us)
 	*spin = (struct spin){ .max_ns = max_ns, .window_ns = max_ns };
 }
 
-static bool look_often(int looks, bool (*ready)(void *opaque), void *opaque)
+static bool look_often(int looks, int pauses, bool (*ready)(void *opaque), void *opaque)
 {
 	for (int i = 0; i < looks; i++) {
 		if (ready(opaque))
 			return true;
-		relax();
+		for (int j = 0; j < pauses; j++)
+			relax();
 	}
 	return false;
 }
@@ -75,7 +77,7 @@ static bool look_on(struct spin *spin, uint64_t window, bool (*ready)(void *opaq
 	long before = switches();
 
 	do {
-		if (look_often(LOOKS, ready, opaque))
+		if (look_often(LOOKS, PAUSES, ready, opaque))
 			return true;
 	} while (now_ns() - spin->began_ns < window);
 	if (switches() != before)
@@ -94,7 +96,7 @@ bool spin_look(struct spin *spin, uint64_t limit_ns, bool (*ready)(void *opaque)
 		spin->abstain--;
 		return ready(opaque);
 	}
-	if (window && look_often(FIRST_LOOKS, ready, opaque))
+	if (window && look_often(FIRST_LOOKS, 1, ready, opaque))
 		return true;
 	spin->began_ns = now_ns();
 	return window ? look_on(spin, window, ready, opaque) : ready(opaque);
