@@ -18,13 +18,13 @@
 /* Answers that the guest was not yet told of do not wait for so long a copy. */
 #define MUCH_TO_COPY (1u << 18)
 
-struct ledger_entry *request_entry(struct request *request)
+HOT struct ledger_entry *request_entry(struct request *request)
 {
 	return &request->ring->ledger->entries[request->head];
 }
 
 /* Keeps the first pieces of the writable part: an answer is short. */
-int request_begin(struct wring *ring, const struct vq_chain *chain, struct request *request)
+HOT int request_begin(struct wring *ring, const struct vq_chain *chain, struct request *request)
 {
 	size_t left = RESPONSE_MAX;
 
@@ -52,7 +52,7 @@ int request_begin(struct wring *ring, const struct vq_chain *chain, struct reque
 	return chain->writable_len >= sizeof(struct virtio_accel_resp) ? 0 : -EINVAL;
 }
 
-static void copy_readable(const struct vq_chain *chain, uint8_t *dst, size_t len)
+HOT static void copy_readable(const struct vq_chain *chain, uint8_t *dst, size_t len)
 {
 	for (size_t i = 0; i < chain->n_readable && len > 0; i++) {
 		size_t n = MIN(len, chain->readable[i].iov_len);
@@ -74,7 +74,7 @@ static void read_id(const struct vq_chain *chain, struct request *request)
 	request->wire.id = le64toh(header.id);
 }
 
-int request_decode(struct request *request, const struct vq_chain *chain, struct error *error)
+HOT int request_decode(struct request *request, const struct vq_chain *chain, struct error *error)
 {
 	struct worker *worker = request->ring->conn->worker;
 	uint8_t *message = request->inline_message;
@@ -102,7 +102,7 @@ int request_decode(struct request *request, const struct vq_chain *chain, struct
 	return r;
 }
 
-static void free_bounces(struct request *request)
+HOT static void free_bounces(struct request *request)
 {
 	struct worker *worker = request->ring->conn->worker;
 
@@ -114,7 +114,7 @@ static void free_bounces(struct request *request)
 }
 
 /* Writes the answer and gives the head back; the request is gone afterwards. */
-void request_answer(struct request *request, int result, uint64_t value, const struct error *error)
+HOT void request_answer(struct request *request, int result, uint64_t value, const struct error *error)
 {
 	struct wire_response response = { .id = request->wire.id,
 					  .value = result < 0 ? 0 : value,
@@ -309,7 +309,7 @@ static int resolve_args(struct request *request, struct error *error)
 	return r;
 }
 
-static void fill_op(struct request *request)
+HOT static void fill_op(struct request *request)
 {
 	const struct wire_request *wire = &request->wire;
 	const struct op_desc *desc = op_by_id(wire->op);
@@ -326,7 +326,7 @@ static void fill_op(struct request *request)
 
 /* ---- running ---- */
 
-static void entered(struct engine_request *engine)
+HOT static void entered(struct engine_request *engine)
 {
 	struct request *request = container_of(engine, struct request, engine);
 
@@ -334,18 +334,18 @@ static void entered(struct engine_request *engine)
 	__atomic_store_n(&request_entry(request)->running, 1, __ATOMIC_RELEASE);
 }
 
-static void started(struct engine_request *engine)
+HOT static void started(struct engine_request *engine)
 {
 	__atomic_store_n(&request_entry(container_of(engine, struct request, engine))->started, 1, __ATOMIC_RELEASE);
 }
 
 /* Also when another plugin will be tried: until then it has no part in what kills the worker. */
-static void left(struct engine_request *engine)
+HOT static void left(struct engine_request *engine)
 {
 	__atomic_store_n(&request_entry(container_of(engine, struct request, engine))->running, 0, __ATOMIC_RELEASE);
 }
 
-static void scatter(struct request *request)
+HOT static void scatter(struct request *request)
 {
 	struct wconn *conn = request->ring->conn;
 
@@ -361,7 +361,7 @@ static void scatter(struct request *request)
 	}
 }
 
-static void done(struct engine_request *engine)
+HOT static void done(struct engine_request *engine)
 {
 	struct request *request = container_of(engine, struct request, engine);
 
@@ -371,7 +371,7 @@ static void done(struct engine_request *engine)
 	request_answer(request, engine->result, 0, &engine->error);
 }
 
-static int check_features(const struct request *request, struct error *error)
+HOT static int check_features(const struct request *request, struct error *error)
 {
 	const struct wire_request *wire = &request->wire;
 	uint64_t missing = 0;
@@ -392,7 +392,7 @@ static int check_features(const struct request *request, struct error *error)
 	return 0;
 }
 
-void request_run(struct request *request)
+HOT void request_run(struct request *request)
 {
 	struct wconn *conn = request->ring->conn;
 	struct error error = { 0 };

@@ -68,7 +68,7 @@ static bool would_block(int fd)
  * that all others would lose their worker again and again. What remains is a front-end that clears the flag of a full
  * descriptor right between question and write().
  */
-static void poke(int fd, bool socket)
+HOT static void poke(int fd, bool socket)
 {
 	const uint64_t one = 1;
 	ssize_t n = 0;
@@ -83,12 +83,12 @@ static void poke(int fd, bool socket)
 		log_debug("cannot wake a front-end: %s", strerror(errno));
 }
 
-static void tell(struct wring *ring)
+HOT static void tell(struct wring *ring)
 {
 	poke(__atomic_load_n(&ring->call, __ATOMIC_ACQUIRE), __atomic_load_n(&ring->call_is_socket, __ATOMIC_RELAXED));
 }
 
-static void tell_now(struct wring *ring)
+HOT static void tell_now(struct wring *ring)
 {
 	uint32_t kind;
 	uint64_t begin = trace_signal_begin(ring, &kind);
@@ -98,7 +98,7 @@ static void tell_now(struct wring *ring)
 	trace_signal_end(ring, kind, begin);
 }
 
-void ring_tell(struct wring *ring)
+HOT void ring_tell(struct wring *ring)
 {
 	if (!ring->must_signal)
 		return;
@@ -108,7 +108,7 @@ void ring_tell(struct wring *ring)
 
 /* ---- requests ---- */
 
-struct request *ring_request(struct wring *ring, uint16_t head)
+HOT struct request *ring_request(struct wring *ring, uint16_t head)
 {
 	/* The watchdog may be looking. */
 	if (!ring->requests[head])
@@ -116,7 +116,7 @@ struct request *ring_request(struct wring *ring, uint16_t head)
 	return ring->requests[head];
 }
 
-void ring_complete(struct wring *ring, struct request *request, uint32_t written)
+HOT void ring_complete(struct wring *ring, struct request *request, uint32_t written)
 {
 	bool awaited = request->awaited;
 
@@ -137,7 +137,7 @@ void ring_complete(struct wring *ring, struct request *request, uint32_t written
 	pthread_mutex_unlock(&ring->lock);
 }
 
-uint64_t ring_spare_ns(const struct wring *ring)
+HOT uint64_t ring_spare_ns(const struct wring *ring)
 {
 	return vq_available(&ring->vq) ? ENGINE_SHORT_NS : SPARE_NS;
 }
@@ -184,7 +184,7 @@ static void break_ring(struct wring *ring, const char *why)
 }
 
 /* Into ledger and journal, in this order: the journal's entry makes the ledger's count. */
-static void take(struct wring *ring, uint16_t head, struct request *request)
+HOT static void take(struct wring *ring, uint16_t head, struct request *request)
 {
 	uint64_t counter = vq_next_counter(&ring->vq);
 	struct ledger_entry *entry = &ring->ledger->entries[head];
@@ -215,7 +215,7 @@ static int check_in_flight(struct wconn *conn, struct error *error)
 	return 0;
 }
 
-static void serve_chain(struct wring *ring, const struct vq_chain *chain)
+HOT static void serve_chain(struct wring *ring, const struct vq_chain *chain)
 {
 	struct request *request = ring_request(ring, chain->head);
 	struct error error = { 0 };
@@ -247,7 +247,7 @@ static void serve_chain(struct wring *ring, const struct vq_chain *chain)
 /* ---- the thread ---- */
 
 /* All that is there. False: the ring is broken. */
-static bool serve_available(struct wring *ring)
+HOT static bool serve_available(struct wring *ring)
 {
 	struct vq_chain chain;
 	struct error error = { 0 };
@@ -300,7 +300,7 @@ static void take_kick(struct wring *ring, uint32_t events)
 	break_ring(ring, "its kick descriptor was closed by the other side");
 }
 
-static void wait_for_work(struct wring *ring)
+HOT static void wait_for_work(struct wring *ring)
 {
 	struct epoll_event event;
 
@@ -309,7 +309,7 @@ static void wait_for_work(struct wring *ring)
 	spin_slept(&ring->spin);
 }
 
-static bool worth_waking(void *opaque)
+HOT static bool worth_waking(void *opaque)
 {
 	struct wring *ring = opaque;
 
@@ -320,7 +320,7 @@ static bool worth_waking(void *opaque)
  * Looks for the next request, while there are processors for all who look or run an operation, and one for those who send
  * requests. True: there is one.
  */
-static bool look_for_work(struct wring *ring)
+HOT static bool look_for_work(struct wring *ring)
 {
 	struct worker *worker = ring->conn->worker;
 	bool found;
@@ -336,7 +336,7 @@ static bool look_for_work(struct wring *ring)
 	return found;
 }
 
-static void serve(struct wring *ring)
+HOT static void serve(struct wring *ring)
 {
 	while (!atomic_load(&ring->stopping)) {
 		if (!ring->kicked_out) {

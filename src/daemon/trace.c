@@ -5,6 +5,8 @@
  */
 #include "daemon/worker.h"
 
+#include "util/util.h"
+
 void trace_ring(struct wring *ring)
 {
 	const struct stats *stats = &ring->conn->worker->stats;
@@ -17,7 +19,7 @@ void trace_ring(struct wring *ring)
 	stats_set(&ring->counts->queued, 0);
 }
 
-void trace_queued(struct engine_request *engine)
+HOT void trace_queued(struct engine_request *engine)
 {
 	struct request *request = container_of(engine, struct request, engine);
 
@@ -25,7 +27,7 @@ void trace_queued(struct engine_request *engine)
 	stats_add(&request->ring->counts->queued, 1);
 }
 
-void trace_unqueued(struct request *request)
+HOT void trace_unqueued(struct request *request)
 {
 	if (!request->waiting)
 		return;
@@ -33,7 +35,7 @@ void trace_unqueued(struct request *request)
 	stats_add(&request->ring->counts->queued, (uint64_t)-1);
 }
 
-static void add_engine_times(struct request *request, uint64_t now)
+HOT static void add_engine_times(struct request *request, uint64_t now)
 {
 	struct stats_conn *stats = request->ring->stats;
 	const struct engine_request *engine = &request->engine;
@@ -48,7 +50,7 @@ static void add_engine_times(struct request *request, uint64_t now)
 	}
 }
 
-static void add_times(struct request *request)
+HOT static void add_times(struct request *request)
 {
 	struct stats_conn *stats = request->ring->stats;
 	uint64_t now = now_ns();
@@ -60,20 +62,20 @@ static void add_times(struct request *request)
 	__atomic_store_n(&request->ring->signal_kind, request->kind + 1, __ATOMIC_RELAXED);
 }
 
-void trace_answered(struct request *request, uint32_t status)
+HOT void trace_answered(struct request *request, uint32_t status)
 {
 	stats_add(&request->ring->counts->results[request->kind][status % STATS_STATUSES], 1);
 	if (request->popped_ns && request->decoded_ns)
 		add_times(request);
 }
 
-uint64_t trace_signal_begin(struct wring *ring, uint32_t *ret_kind)
+HOT uint64_t trace_signal_begin(struct wring *ring, uint32_t *ret_kind)
 {
 	*ret_kind = __atomic_load_n(&ring->signal_kind, __ATOMIC_RELAXED);
 	return *ret_kind ? now_ns() : 0;
 }
 
-void trace_signal_end(struct wring *ring, uint32_t kind, uint64_t begin)
+HOT void trace_signal_end(struct wring *ring, uint32_t kind, uint64_t begin)
 {
 	if (!begin)
 		return;

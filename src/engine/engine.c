@@ -14,7 +14,7 @@
 #include "util/log.h"
 #include "util/util.h"
 
-struct route *engine_route(struct engine *engine, uint32_t op)
+HOT struct route *engine_route(struct engine *engine, uint32_t op)
 {
 	for (size_t i = 0; i < engine->n_routes; i++)
 		if (engine->routes[i].op->id == op)

@@ -23,7 +23,7 @@
 #define LEAST_WORK (1u << 14)
 #define MOST_WORK  (UINT64_C(1) << 44)
 
-void list_add(struct request_list *list, struct engine_request *request)
+HOT void list_add(struct request_list *list, struct engine_request *request)
 {
 	request->next = NULL;
 	request->prev = list->tail;
@@ -45,7 +45,7 @@ static void list_push_front(struct request_list *list, struct engine_request *re
 	list->head = request;
 }
 
-void list_remove(struct request_list *list, struct engine_request *request)
+HOT void list_remove(struct request_list *list, struct engine_request *request)
 {
 	if (request->prev)
 		request->prev->next = request->next;
@@ -101,12 +101,13 @@ static void ready_remove(struct engine *engine, struct engine_session *session)
 	}
 }
 
-static struct candidate *candidate_of(struct engine *engine, const struct engine_request *request)
+HOT static struct candidate *candidate_of(struct engine *engine, const struct engine_request *request)
 {
 	return &engine_route(engine, request->op.op)->candidates[request->candidate];
 }
 
-static bool may_start(struct engine *engine, const struct engine_session *session, const struct engine_request *request)
+HOT static bool may_start(struct engine *engine, const struct engine_session *session,
+			  const struct engine_request *request)
 {
 	unsigned int index = candidate_of(engine, request)->plugin;
 
@@ -120,7 +121,7 @@ static bool may_start(struct engine *engine, const struct engine_session *sessio
 	}
 }
 
-static void mark_running(struct engine *engine, struct engine_request *request, uint64_t now)
+HOT static void mark_running(struct engine *engine, struct engine_request *request, uint64_t now)
 {
 	unsigned int index = candidate_of(engine, request)->plugin;
 
@@ -133,7 +134,7 @@ static void mark_running(struct engine *engine, struct engine_request *request, 
 	__atomic_store_n(&engine->n_running, engine->n_running + 1, __ATOMIC_RELAXED);
 }
 
-static void mark_stopped(struct engine *engine, struct engine_request *request)
+HOT static void mark_stopped(struct engine *engine, struct engine_request *request)
 {
 	unsigned int index = candidate_of(engine, request)->plugin;
 
@@ -144,8 +145,8 @@ static void mark_stopped(struct engine *engine, struct engine_request *request)
 	__atomic_store_n(&engine->n_running, engine->n_running - 1, __ATOMIC_RELAXED);
 }
 
-static int open_plugin_session(struct plugin *plugin, unsigned int index, struct engine_session *session,
-			       const struct vaccel_plugin_report *report)
+HOT static int open_plugin_session(struct plugin *plugin, unsigned int index, struct engine_session *session,
+				   const struct vaccel_plugin_report *report)
 {
 	int r = 0;
 
@@ -159,7 +160,7 @@ static int open_plugin_session(struct plugin *plugin, unsigned int index, struct
 	return r;
 }
 
-static void fill_args(const struct engine_request *request, struct vaccel_plugin_arg *args)
+HOT static void fill_args(const struct engine_request *request, struct vaccel_plugin_arg *args)
 {
 	for (uint32_t i = 0; i < request->op.n_args; i++) {
 		const struct op_arg *arg = &request->op.args[i];
@@ -173,12 +174,12 @@ static void fill_args(const struct engine_request *request, struct vaccel_plugin
 	}
 }
 
-static uint64_t *took_of(struct candidate *candidate, const struct engine_request *request)
+HOT static uint64_t *took_of(struct candidate *candidate, const struct engine_request *request)
 {
 	return &candidate->took_ns[request->cost ? 64 - __builtin_clzll(request->cost) : 0];
 }
 
-static void note_time(struct candidate *candidate, const struct engine_request *request)
+HOT static void note_time(struct candidate *candidate, const struct engine_request *request)
 {
 	uint64_t took = request->end_ns - request->start_ns;
 	uint64_t *known = took_of(candidate, request);
@@ -188,7 +189,7 @@ static void note_time(struct candidate *candidate, const struct engine_request *
 }
 
 /* Calls the plugin; the request is marked running. */
-static int run_plugin(struct engine *engine, struct engine_request *request)
+HOT static int run_plugin(struct engine *engine, struct engine_request *request)
 {
 	struct candidate *candidate = candidate_of(engine, request);
 	struct plugin *plugin = engine->plugins[candidate->plugin];
@@ -224,7 +225,7 @@ static int run_plugin(struct engine *engine, struct engine_request *request)
 	return r > 0 ? error_set(&request->error, -EIO, "returned %d, neither 0 nor an error", r) : r;
 }
 
-static void finish(struct engine_request *request, int result)
+HOT static void finish(struct engine_request *request, int result)
 {
 	request->result = result;
 	request->error.code = result;
@@ -275,7 +276,7 @@ static void set_plugin_error(struct engine_request *request, int result)
  * Runs a request that is marked running, to its end or back into its queue. ending: for the time in which done() is called
  * by a thread that its owner does not know of; NULL in the submitting one.
  */
-static void run_request(struct engine *engine, struct engine_request *request, struct ending *ending)
+HOT static void run_request(struct engine *engine, struct engine_request *request, struct ending *ending)
 {
 	int r = run_plugin(engine, request);
 	bool pass_on;
@@ -448,7 +449,7 @@ static int watch_deadline(struct engine *engine, struct error *error)
 	return 0;
 }
 
-static bool may_run_inline(struct engine *engine, const struct engine_request *request, uint64_t spare_ns)
+HOT static bool may_run_inline(struct engine *engine, const struct engine_request *request, uint64_t spare_ns)
 {
 	const struct engine_session *session = request->from;
 	uint64_t took = __atomic_load_n(took_of(candidate_of(engine, request), request), __ATOMIC_RELAXED);
@@ -465,7 +466,8 @@ enum verdict {
 };
 
 /* Under the lock. */
-static enum verdict admit(struct engine *engine, struct engine_request *request, uint64_t spare_ns, struct error *error)
+HOT static enum verdict admit(struct engine *engine, struct engine_request *request, uint64_t spare_ns,
+			      struct error *error)
 {
 	struct engine_session *session;
 
@@ -494,7 +496,7 @@ static enum verdict admit(struct engine *engine, struct engine_request *request,
 	return QUEUED;
 }
 
-static int prepare(struct engine *engine, struct engine_request *request)
+HOT static int prepare(struct engine *engine, struct engine_request *request)
 {
 	const struct route *route;
 	int r = op_check(&request->op, &request->error);
@@ -516,7 +518,7 @@ static int prepare(struct engine *engine, struct engine_request *request)
 	return 0;
 }
 
-void engine_submit(struct engine *engine, struct engine_request *request, uint64_t spare_ns)
+HOT void engine_submit(struct engine *engine, struct engine_request *request, uint64_t spare_ns)
 {
 	enum verdict verdict = REFUSED;
 	int r = prepare(engine, request);
@@ -613,7 +615,7 @@ int engine_cancel(struct engine *engine, uint32_t owner, uint64_t id, struct err
 	return r;
 }
 
-uint32_t engine_n_running(const struct engine *engine)
+HOT uint32_t engine_n_running(const struct engine *engine)
 {
 	return __atomic_load_n(&engine->n_running, __ATOMIC_RELAXED);
 }

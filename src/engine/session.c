@@ -17,8 +17,8 @@ static uint32_t row_of(uint64_t id)
 	return (uint32_t)id - 1;
 }
 
-int session_get(struct engine *engine, uint32_t owner, uint64_t id, struct engine_session **ret_session,
-		struct error *error)
+HOT int session_get(struct engine *engine, uint32_t owner, uint64_t id, struct engine_session **ret_session,
+		    struct error *error)
 {
 	struct engine_session **slot;
 	int r = state_session_check(engine->state, owner, id, error);
@@ -409,7 +409,7 @@ int engine_buffer_extents(struct engine *engine, uint32_t owner, uint64_t id, st
 	return r;
 }
 
-void buffers_unpin(struct engine_request *request)
+HOT void buffers_unpin(struct engine_request *request)
 {
 	for (uint32_t i = 0; i < request->op.n_args; i++) {
 		if (request->pinned[i])
@@ -418,7 +418,7 @@ void buffers_unpin(struct engine_request *request)
 	}
 }
 
-int buffers_pin(struct engine *engine, struct engine_request *request, struct error *error)
+HOT int buffers_pin(struct engine *engine, struct engine_request *request, struct error *error)
 {
 	int r = 0;
 

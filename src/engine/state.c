@@ -228,7 +228,7 @@ void state_detach(struct state *state)
 }
 
 /* 0 live and of this owner; -EBADF; -ESTALE. For rows of both kinds. */
-static int check_id(uint32_t row_owner, uint32_t row_generation, uint32_t owner, uint64_t id)
+HOT static int check_id(uint32_t row_owner, uint32_t row_generation, uint32_t owner, uint64_t id)
 {
 	uint32_t generation = id_generation(id);
 
@@ -239,7 +239,7 @@ static int check_id(uint32_t row_owner, uint32_t row_generation, uint32_t owner,
 	return row_owner == owner ? 0 : -EBADF;
 }
 
-int state_session_check(const struct state *state, uint32_t owner, uint64_t id, struct error *error)
+HOT int state_session_check(const struct state *state, uint32_t owner, uint64_t id, struct error *error)
 {
 	uint32_t index = id_index(id);
 	int r = -EBADF;

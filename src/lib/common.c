@@ -57,7 +57,7 @@ static void make_known_pid(void)
 		known_pid = page;
 }
 
-pid_t lib_process(void)
+HOT pid_t lib_process(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	pid_t pid;
@@ -73,7 +73,7 @@ pid_t lib_process(void)
 	return pid;
 }
 
-static int check_size(size_t size, const char *name)
+HOT static int check_size(size_t size, const char *name)
 {
 	if (size < sizeof(size_t) || size > 65536)
 		return lib_failf(-EINVAL, "struct %s: its member size is %zu: set it to sizeof(struct %s)", name, size,
@@ -81,7 +81,7 @@ static int check_size(size_t size, const char *name)
 	return 0;
 }
 
-int lib_read_struct(void *dst, size_t known, const void *src, const char *name)
+HOT int lib_read_struct(void *dst, size_t known, const void *src, const char *name)
 {
 	const unsigned char *bytes = src;
 	size_t size;

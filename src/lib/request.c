@@ -87,7 +87,7 @@ static void unref(struct vaccel_request *request)
 	context_unref(context);
 }
 
-void request_completed(void *opaque, struct transport_request *transport)
+HOT void request_completed(void *opaque, struct transport_request *transport)
 {
 	struct vaccel_request *request = container_of(transport, struct vaccel_request, transport);
 	struct vaccel_context *context = opaque;
@@ -110,7 +110,7 @@ void request_completed(void *opaque, struct transport_request *transport)
 
 /* ---- From a call to a request ---- */
 
-static int fill_args(struct op_request *op, const struct vaccel_call *call)
+HOT static int fill_args(struct op_request *op, const struct vaccel_call *call)
 {
 	if (call->n_args > OP_MAX_ARGS)
 		return lib_failf(-EINVAL, "call: %zu arguments, at most %d are possible", call->n_args, OP_MAX_ARGS);
@@ -133,7 +133,7 @@ static int fill_args(struct op_request *op, const struct vaccel_call *call)
 	return 0;
 }
 
-static int fill_params(struct op_request *op, const struct vaccel_call *call)
+HOT static int fill_params(struct op_request *op, const struct vaccel_call *call)
 {
 	if (call->params_len > OP_MAX_PARAMS)
 		return lib_failf(-EINVAL, "call: %zu bytes of parameters, at most %d are possible", call->params_len,
@@ -146,7 +146,7 @@ static int fill_params(struct op_request *op, const struct vaccel_call *call)
 	return 0;
 }
 
-static int check_bytes(const struct vaccel_context *context, const struct op_request *op)
+HOT static int check_bytes(const struct vaccel_context *context, const struct op_request *op)
 {
 	uint64_t max = context->limits.max_request_bytes, sum = 0;
 
@@ -159,7 +159,7 @@ static int check_bytes(const struct vaccel_context *context, const struct op_req
 }
 
 /* Only members that are used are set: the struct is large. */
-static int fill(struct vaccel_request *request, struct vaccel_session *session, const struct vaccel_call *in)
+HOT static int fill(struct vaccel_request *request, struct vaccel_session *session, const struct vaccel_call *in)
 {
 	struct op_request *op = &request->transport.op;
 	struct error error = { 0 };
@@ -191,7 +191,7 @@ static int fill(struct vaccel_request *request, struct vaccel_session *session, 
 }
 
 /* Submits as soon as there is room; the request's buffers are marked. */
-static int start(struct vaccel_request *request)
+HOT static int start(struct vaccel_request *request)
 {
 	struct transport *transport = request->context->transport;
 	struct error error = { 0 };
@@ -224,7 +224,7 @@ static int run_at_once(struct vaccel_request *request)
 	return r < 0 ? lib_fail(&error) : 0;
 }
 
-static int result(const struct vaccel_request *request)
+HOT static int result(const struct vaccel_request *request)
 {
 	int r = request->transport.result;
 
@@ -235,12 +235,12 @@ static int result(const struct vaccel_request *request)
 	return 0;
 }
 
-static int check_session(const struct vaccel_session *session)
+HOT static int check_session(const struct vaccel_session *session)
 {
 	return session ? context_check(session->context, "session") : lib_failf(-EINVAL, "session: none given");
 }
 
-PUBLIC int vaccel_run(struct vaccel_session *session, const struct vaccel_call *call)
+HOT PUBLIC int vaccel_run(struct vaccel_session *session, const struct vaccel_call *call)
 {
 	struct vaccel_request request;
 	struct transport *transport;

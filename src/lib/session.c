@@ -125,7 +125,7 @@ static struct vaccel_buffer *find(const struct vaccel_session *session, const vo
 	return buffer;
 }
 
-void buffers_resolve(struct vaccel_session *session, struct vaccel_request *request)
+HOT void buffers_resolve(struct vaccel_session *session, struct vaccel_request *request)
 {
 	struct op_request *op = &request->transport.op;
 
@@ -147,7 +147,7 @@ void buffers_resolve(struct vaccel_session *session, struct vaccel_request *requ
 	pthread_rwlock_unlock(&session->buffers_lock);
 }
 
-void buffers_release(struct vaccel_request *request)
+HOT void buffers_release(struct vaccel_request *request)
 {
 	for (size_t i = 0; i < request->n_buffers; i++)
 		__atomic_sub_fetch(&request->buffers[i]->in_use, 1, __ATOMIC_ACQ_REL);

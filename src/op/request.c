@@ -24,7 +24,7 @@ static int check_arg(const struct op_desc *op, const struct op_arg_desc *desc, c
 	return 0;
 }
 
-int op_check(const struct op_request *request, struct error *error)
+HOT int op_check(const struct op_request *request, struct error *error)
 {
 	const struct op_desc *op = op_by_id(request->op);
 

@@ -77,7 +77,7 @@ const struct op_desc *op_at(size_t index)
 	return index < ARRAY_SIZE(table) ? &table[index] : NULL;
 }
 
-const struct op_desc *op_by_id(uint32_t id)
+HOT const struct op_desc *op_by_id(uint32_t id)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
 		if (table[i].id == id)

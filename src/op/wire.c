@@ -32,7 +32,7 @@ static const struct {
 	{ VIRTIO_ACCEL_T_QUERY, "QUERY", USES_OBJECT | USES_ARG },
 };
 
-static int find_type(uint32_t type)
+HOT static int find_type(uint32_t type)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
 		if (types[i].type == type)
@@ -40,7 +40,7 @@ static int find_type(uint32_t type)
 	return -1;
 }
 
-static bool all_zero(const uint8_t *bytes, size_t len)
+HOT static bool all_zero(const uint8_t *bytes, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
 		if (bytes[i])
@@ -48,7 +48,7 @@ static bool all_zero(const uint8_t *bytes, size_t len)
 	return true;
 }
 
-static void read_header(const struct virtio_accel_req *header, struct wire_request *request)
+HOT static void read_header(const struct virtio_accel_req *header, struct wire_request *request)
 {
 	*request = (struct wire_request){
 		.type = le32toh(header->type),
@@ -63,8 +63,8 @@ static void read_header(const struct virtio_accel_req *header, struct wire_reque
 	};
 }
 
-static int check_header(const struct virtio_accel_req *header, const struct wire_request *request,
-			unsigned int *ret_uses, struct error *error)
+HOT static int check_header(const struct virtio_accel_req *header, const struct wire_request *request,
+			    unsigned int *ret_uses, struct error *error)
 {
 	int index = find_type(request->type);
 	unsigned int uses;
@@ -87,7 +87,7 @@ static int check_header(const struct virtio_accel_req *header, const struct wire
 	return 0;
 }
 
-static int check_limits(const struct wire_request *request, const struct wire_limits *limits, struct error *error)
+HOT static int check_limits(const struct wire_request *request, const struct wire_limits *limits, struct error *error)
 {
 	if (request->n_args > MIN(limits->max_args, OP_MAX_ARGS))
 		return error_set(error, -E2BIG, "request has %u arguments, more than %u", request->n_args,
@@ -120,8 +120,8 @@ static int check_extents(const struct wire_request *request, const struct wire_a
 	return 0;
 }
 
-static int decode_arg(const struct wire_request *request, const struct virtio_accel_arg *in, unsigned int index,
-		      uint32_t *next_extent, struct wire_arg *arg, struct error *error)
+HOT static int decode_arg(const struct wire_request *request, const struct virtio_accel_arg *in, unsigned int index,
+			  uint32_t *next_extent, struct wire_arg *arg, struct error *error)
 {
 	*arg = (struct wire_arg){
 		.kind = in->kind,
@@ -151,8 +151,8 @@ static int decode_arg(const struct wire_request *request, const struct virtio_ac
 	}
 }
 
-static int decode_args(struct wire_request *request, const uint8_t *in, const struct wire_limits *limits,
-		       struct error *error)
+HOT static int decode_args(struct wire_request *request, const uint8_t *in, const struct wire_limits *limits,
+			   struct error *error)
 {
 	uint64_t bytes = 0;
 	uint32_t next_extent = 0;
@@ -175,8 +175,8 @@ static int decode_args(struct wire_request *request, const uint8_t *in, const st
 	return 0;
 }
 
-int wire_decode(const void *msg, size_t len, const struct wire_limits *limits, struct wire_request *request,
-		struct error *error)
+HOT int wire_decode(const void *msg, size_t len, const struct wire_limits *limits, struct wire_request *request,
+		    struct error *error)
 {
 	const uint8_t *bytes = msg;
 	struct virtio_accel_req header;
@@ -215,13 +215,13 @@ struct wire_extent wire_extent(const struct wire_request *request, uint32_t inde
 	return (struct wire_extent){ .addr = le64toh(extent.addr), .len = le64toh(extent.len) };
 }
 
-size_t wire_encoded_len(const struct wire_request *request)
+HOT size_t wire_encoded_len(const struct wire_request *request)
 {
 	return sizeof(struct virtio_accel_req) + request->n_args * sizeof(struct virtio_accel_arg) +
 	       (size_t)request->n_extents * sizeof(struct virtio_accel_extent) + request->params_len;
 }
 
-static void encode_arg(const struct wire_arg *arg, struct virtio_accel_arg *out)
+HOT static void encode_arg(const struct wire_arg *arg, struct virtio_accel_arg *out)
 {
 	*out = (struct virtio_accel_arg){
 		.kind = arg->kind,
@@ -233,7 +233,7 @@ static void encode_arg(const struct wire_arg *arg, struct virtio_accel_arg *out)
 	};
 }
 
-void wire_encode(const struct wire_request *request, void *dst)
+HOT void wire_encode(const struct wire_request *request, void *dst)
 {
 	const struct wire_extent *extents = request->extents;
 	uint8_t *at = dst;
@@ -269,7 +269,7 @@ void wire_encode(const struct wire_request *request, void *dst)
 		memcpy(at, request->params, request->params_len);
 }
 
-size_t wire_encode_response(const struct wire_response *response, void *dst, size_t room)
+HOT size_t wire_encode_response(const struct wire_response *response, void *dst, size_t room)
 {
 	struct virtio_accel_resp header = {
 		.id = htole64(response->id),
@@ -288,7 +288,7 @@ size_t wire_encode_response(const struct wire_response *response, void *dst, siz
 	return sizeof(header) + detail_len;
 }
 
-int wire_decode_response(const void *msg, size_t len, struct wire_response *response)
+HOT int wire_decode_response(const void *msg, size_t len, struct wire_response *response)
 {
 	struct virtio_accel_resp header;
 

@@ -76,7 +76,7 @@ static struct free_range *new_range(size_t offset, size_t len, struct free_range
 }
 
 /* Cuts [offset, offset + len) out of *at. False: no memory to split it. */
-static bool cut(struct free_range **at, size_t offset, size_t len)
+HOT static bool cut(struct free_range **at, size_t offset, size_t len)
 {
 	struct free_range *range = *at;
 	size_t before = offset - range->offset, after = range->len - before - len;
@@ -112,8 +112,8 @@ static void idle_ends(struct arena *arena, const struct arena_region *region)
 	arena->idle -= region->touched ? region->memory->size : 0;
 }
 
-static bool take(struct arena *arena, struct arena_region *region, size_t len, size_t align,
-		 struct arena_block *ret_block)
+HOT static bool take(struct arena *arena, struct arena_region *region, size_t len, size_t align,
+		     struct arena_block *ret_block)
 {
 	for (struct free_range **at = &region->free; *at; at = &(*at)->next) {
 		size_t offset = round_up((*at)->offset, align);
@@ -214,7 +214,7 @@ static int grow(struct arena *arena, size_t size, size_t len, size_t align, stru
 	return take(arena, region, len, align, ret_block) ? 0 : error_set(error, -ENOMEM, "out of memory");
 }
 
-static bool take_any(struct arena *arena, size_t len, size_t align, struct arena_block *ret_block)
+HOT static bool take_any(struct arena *arena, size_t len, size_t align, struct arena_block *ret_block)
 {
 	for (struct arena_region *region = arena->regions; region; region = region->next)
 		if (take(arena, region, len, align, ret_block))
@@ -258,8 +258,8 @@ static int alloc_growing(struct arena *arena, size_t len, size_t align, struct a
 	}
 }
 
-int arena_alloc(struct arena *arena, size_t len, size_t align, bool passing, struct arena_block *ret_block,
-		struct error *error)
+HOT int arena_alloc(struct arena *arena, size_t len, size_t align, bool passing, struct arena_block *ret_block,
+		    struct error *error)
 {
 	int r = 0;
 
@@ -283,7 +283,7 @@ int arena_alloc(struct arena *arena, size_t len, size_t align, bool passing, str
 	return r;
 }
 
-bool arena_admits(struct arena *arena)
+HOT bool arena_admits(struct arena *arena)
 {
 	bool admits = true;
 
@@ -301,7 +301,7 @@ bool arena_admits(struct arena *arena)
 }
 
 /* Puts the range back, joined with its neighbours. Without memory for a list entry the range stays unused. */
-static void give(struct arena_region *region, size_t offset, size_t len)
+HOT static void give(struct arena_region *region, size_t offset, size_t len)
 {
 	struct free_range *before = NULL, **at = &region->free;
 	struct free_range *range;
@@ -328,7 +328,7 @@ static void give(struct arena_region *region, size_t offset, size_t len)
 	}
 }
 
-void arena_free(struct arena *arena, const struct arena_block *block)
+HOT void arena_free(struct arena *arena, const struct arena_block *block)
 {
 	struct arena_region *region = block->region;
 

@@ -31,30 +31,30 @@ void reaper_fini(struct reaper *reaper)
 	pthread_mutex_destroy(&reaper->lock);
 }
 
-bool reaper_is_done(const struct reaper_item *item)
+HOT bool reaper_is_done(const struct reaper_item *item)
 {
 	return __atomic_load_n(&item->done, __ATOMIC_ACQUIRE);
 }
 
-uint64_t reaper_ticket(const struct reaper *reaper)
+HOT uint64_t reaper_ticket(const struct reaper *reaper)
 {
 	return __atomic_load_n(&reaper->delivered, __ATOMIC_ACQUIRE);
 }
 
-static bool reached(const struct reaper *reaper, const struct goal *goal)
+HOT static bool reached(const struct reaper *reaper, const struct goal *goal)
 {
 	return goal->item ? reaper_is_done(goal->item) : reaper_ticket(reaper) != goal->ticket;
 }
 
 /* Called with the lock. item NULL: only those that wait for progress. */
-static void wake(struct reaper *reaper, const struct reaper_item *item)
+HOT static void wake(struct reaper *reaper, const struct reaper_item *item)
 {
 	for (struct reaper_sleeper *s = reaper->sleepers; s; s = s->next)
 		if (!s->item || s->item == item)
 			pthread_cond_signal(&s->cond);
 }
 
-void reaper_done(struct reaper *reaper, struct reaper_item *item)
+HOT void reaper_done(struct reaper *reaper, struct reaper_item *item)
 {
 	pthread_mutex_lock(&reaper->lock);
 	__atomic_store_n(&reaper->delivered, reaper->delivered + 1, __ATOMIC_RELEASE);
@@ -92,7 +92,7 @@ static void sleep_until(struct reaper *reaper, const struct goal *goal, uint64_t
 }
 
 /* Is the leader for one reap(); called with the lock, which is dropped meanwhile. */
-static void lead(struct reaper *reaper, int64_t timeout_ns)
+HOT static void lead(struct reaper *reaper, int64_t timeout_ns)
 {
 	int r;
 
@@ -120,13 +120,13 @@ static int64_t time_left(uint64_t deadline)
 }
 
 /* Called when a thread stops waiting, with the lock: another may have to lead. */
-static void hand_over(struct reaper *reaper)
+HOT static void hand_over(struct reaper *reaper)
 {
 	if (reaper->reap && !reaper->leader && reaper->sleepers)
 		pthread_cond_signal(&reaper->sleepers->cond);
 }
 
-static int wait_for(struct reaper *reaper, const struct goal *goal, int64_t timeout_ns)
+HOT static int wait_for(struct reaper *reaper, const struct goal *goal, int64_t timeout_ns)
 {
 	uint64_t deadline = timeout_ns > 0 && (uint64_t)timeout_ns < UINT64_MAX / 4 ? now_ns() + (uint64_t)timeout_ns
 										    : 0;
@@ -153,7 +153,7 @@ static int wait_for(struct reaper *reaper, const struct goal *goal, int64_t time
 	return r;
 }
 
-int reaper_wait(struct reaper *reaper, const struct reaper_item *item, int64_t timeout_ns)
+HOT int reaper_wait(struct reaper *reaper, const struct reaper_item *item, int64_t timeout_ns)
 {
 	struct goal goal = { .item = item };
 

@@ -404,7 +404,7 @@ static int milliseconds(int64_t timeout_ns)
 }
 
 /* Looks at the descriptors, waiting at most timeout_ns. Negative: the connection is lost. */
-static int sleep_on_events(struct shm *shm, int64_t timeout_ns, struct error *error)
+HOT static int sleep_on_events(struct shm *shm, int64_t timeout_ns, struct error *error)
 {
 	struct epoll_event events[3];
 	int n = epoll_wait(shm->wait, events, ARRAY_SIZE(events), milliseconds(timeout_ns));
@@ -421,13 +421,13 @@ static int sleep_on_events(struct shm *shm, int64_t timeout_ns, struct error *er
 	return gone ? error_set(error, -ECONNRESET, "request: the daemon went away") : 0;
 }
 
-static bool pending(void *opaque)
+HOT static bool pending(void *opaque)
 {
 	return shm_pending(opaque);
 }
 
 /* Waits for the first answer and takes what there is. What the daemon answered before it died still counts. */
-static int drain_or_wait(struct shm *shm, int64_t timeout_ns, struct error *error)
+HOT static int drain_or_wait(struct shm *shm, int64_t timeout_ns, struct error *error)
 {
 	uint64_t limit = timeout_ns < 0 ? UINT64_MAX : (uint64_t)timeout_ns;
 	int n = shm_drain(shm, error);
@@ -444,7 +444,7 @@ static int drain_or_wait(struct shm *shm, int64_t timeout_ns, struct error *erro
 	return n ? n : r;
 }
 
-static int shm_reap(struct transport *transport, int64_t timeout_ns)
+HOT static int shm_reap(struct transport *transport, int64_t timeout_ns)
 {
 	struct shm *shm = shm_of(transport);
 	struct error error = { 0 };

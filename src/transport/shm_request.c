@@ -32,8 +32,8 @@ struct layout {
 	size_t total;
 };
 
-static int lay_out(const struct wire_request *wire, const uint64_t *copies, uint32_t n, struct layout *ret,
-		   struct error *error)
+HOT static int lay_out(const struct wire_request *wire, const uint64_t *copies, uint32_t n, struct layout *ret,
+		       struct error *error)
 {
 	uint64_t total;
 
@@ -49,7 +49,7 @@ static int lay_out(const struct wire_request *wire, const uint64_t *copies, uint
 	return 0;
 }
 
-static int new_request(struct shm *shm, const struct layout *layout, struct shm_request **ret, struct error *error)
+HOT static int new_request(struct shm *shm, const struct layout *layout, struct shm_request **ret, struct error *error)
 {
 	struct shm_request *sr = malloc(sizeof(*sr));
 	uint8_t *data;
@@ -78,14 +78,14 @@ static int new_request(struct shm *shm, const struct layout *layout, struct shm_
 	return 0;
 }
 
-static void free_request(struct shm_request *sr)
+HOT static void free_request(struct shm_request *sr)
 {
 	arena_free(&sr->shm->arena, &sr->block);
 	free(sr);
 }
 
 /* Into the ring and, if the daemon sleeps, a kick. The request may be complete and gone when this returns. */
-static int send_request(struct shm *shm, struct shm_request *sr, struct error *error)
+HOT static int send_request(struct shm *shm, struct shm_request *sr, struct error *error)
 {
 	struct shm_queue *queue = sr->queue;
 	bool indirect = frontend_has_feature(shm->frontend, VHOST_F_INDIRECT_DESC);
@@ -125,8 +125,8 @@ static void copy(struct shm *shm, void *to, const void *from, size_t len)
 	__atomic_fetch_add(&shm->transport.bytes_copied, len, __ATOMIC_RELAXED);
 }
 
-static void fill_args(const struct op_request *op, struct shm_request *sr, const struct layout *layout,
-		      struct wire_request *wire, struct wire_extent *extents)
+HOT static void fill_args(const struct op_request *op, struct shm_request *sr, const struct layout *layout,
+			  struct wire_request *wire, struct wire_extent *extents)
 {
 	/* What the operation leaves alone in its outputs must go there and back. */
 	bool partial = op_by_id(op->op)->partial(op);
@@ -148,7 +148,7 @@ static void fill_args(const struct op_request *op, struct shm_request *sr, const
 }
 
 /* Everything of the message but what depends on where the block is. */
-static void describe(const struct op_request *op, struct wire_request *wire)
+HOT static void describe(const struct op_request *op, struct wire_request *wire)
 {
 	*wire = (struct wire_request){
 		.type = VIRTIO_ACCEL_T_OP,
@@ -172,7 +172,7 @@ static void describe(const struct op_request *op, struct wire_request *wire)
 	}
 }
 
-static int build(struct shm *shm, struct transport_request *request, struct shm_request **ret, struct error *error)
+HOT static int build(struct shm *shm, struct transport_request *request, struct shm_request **ret, struct error *error)
 {
 	const struct op_request *op = &request->op;
 	_Alignas(16) uint8_t params[OP_MAX_PARAMS];
@@ -204,7 +204,7 @@ static int build(struct shm *shm, struct transport_request *request, struct shm_
 	return 0;
 }
 
-int shm_submit(struct transport *transport, struct transport_request *request, struct error *error)
+HOT int shm_submit(struct transport *transport, struct transport_request *request, struct error *error)
 {
 	struct shm *shm = container_of(transport, struct shm, transport);
 	struct shm_request *sr;
@@ -242,7 +242,7 @@ static void take_text(struct error *error, int code, const struct wire_response 
 }
 
 /* Copies the response and reads the copy. 0 when it is one for this request, whatever it says. */
-static int read_response(struct shm_request *sr, uint32_t len, struct error *error)
+HOT static int read_response(struct shm_request *sr, uint32_t len, struct error *error)
 {
 	uint8_t copy[sizeof(struct virtio_accel_resp) + ERROR_TEXT];
 	struct wire_response response;
@@ -261,7 +261,7 @@ static int read_response(struct shm_request *sr, uint32_t len, struct error *err
 	return 0;
 }
 
-static void copy_out(const struct shm_request *sr)
+HOT static void copy_out(const struct shm_request *sr)
 {
 	const struct op_request *op = &sr->request->op;
 
@@ -271,7 +271,7 @@ static void copy_out(const struct shm_request *sr)
 }
 
 /* The result is in sr. Frees it, unless a thread waits for it in shm_control(). */
-static void complete(struct shm *shm, struct shm_request *sr)
+HOT static void complete(struct shm *shm, struct shm_request *sr)
 {
 	struct transport_request *request = sr->request;
 
@@ -294,7 +294,7 @@ static void complete(struct shm *shm, struct shm_request *sr)
 	shm->sink.completed(shm->sink.opaque, request);
 }
 
-static int pop(struct shm_queue *queue, struct shm_request **srs, uint32_t *lens, struct error *error)
+HOT static int pop(struct shm_queue *queue, struct shm_request **srs, uint32_t *lens, struct error *error)
 {
 	int n = 0, r = 1;
 
@@ -312,7 +312,7 @@ static int pop(struct shm_queue *queue, struct shm_request **srs, uint32_t *lens
 	return n ? n : r;
 }
 
-static int drain_queue(struct shm *shm, struct shm_queue *queue, struct error *error)
+HOT static int drain_queue(struct shm *shm, struct shm_queue *queue, struct error *error)
 {
 	struct shm_request *srs[BATCH];
 	uint32_t lens[BATCH];
@@ -337,7 +337,7 @@ static int drain_queue(struct shm *shm, struct shm_queue *queue, struct error *e
 	return total;
 }
 
-int shm_drain(struct shm *shm, struct error *error)
+HOT int shm_drain(struct shm *shm, struct error *error)
 {
 	int total = 0;
 
@@ -352,7 +352,7 @@ int shm_drain(struct shm *shm, struct error *error)
 	return total;
 }
 
-bool shm_pending(struct shm *shm)
+HOT bool shm_pending(struct shm *shm)
 {
 	/* last_used changes only in reap(), where this is called too. */
 	for (uint32_t i = 0; i < shm->n_queues; i++)
@@ -361,7 +361,7 @@ bool shm_pending(struct shm *shm)
 	return false;
 }
 
-bool shm_arm(struct shm *shm)
+HOT bool shm_arm(struct shm *shm)
 {
 	bool pending = false;
 

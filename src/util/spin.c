@@ -60,7 +60,7 @@ void spin_init(struct spin *spin, uint32_t us)
 	*spin = (struct spin){ .max_ns = max_ns, .window_ns = max_ns };
 }
 
-static bool look_often(int looks, int pauses, bool (*ready)(void *opaque), void *opaque)
+HOT static bool look_often(int looks, int pauses, bool (*ready)(void *opaque), void *opaque)
 {
 	for (int i = 0; i < looks; i++) {
 		if (ready(opaque))
@@ -85,7 +85,7 @@ static bool look_on(struct spin *spin, uint64_t window, bool (*ready)(void *opaq
 	return false;
 }
 
-bool spin_look(struct spin *spin, uint64_t limit_ns, bool (*ready)(void *opaque), void *opaque)
+HOT bool spin_look(struct spin *spin, uint64_t limit_ns, bool (*ready)(void *opaque), void *opaque)
 {
 	uint64_t window = MIN(spin->window_ns, limit_ns);
 
@@ -102,7 +102,7 @@ bool spin_look(struct spin *spin, uint64_t limit_ns, bool (*ready)(void *opaque)
 	return window ? look_on(spin, window, ready, opaque) : ready(opaque);
 }
 
-void spin_slept(struct spin *spin)
+HOT void spin_slept(struct spin *spin)
 {
 	uint64_t slept;
 

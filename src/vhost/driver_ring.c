@@ -69,7 +69,7 @@ void dring_fini(struct dring *ring)
 	memset(ring, 0, sizeof(*ring));
 }
 
-static void write_desc(struct vring_desc *desc, const struct dring_buf *buf, bool last, uint16_t next)
+HOT static void write_desc(struct vring_desc *desc, const struct dring_buf *buf, bool last, uint16_t next)
 {
 	desc->addr = htole64(buf->addr);
 	desc->len = htole32(buf->len);
@@ -78,7 +78,7 @@ static void write_desc(struct vring_desc *desc, const struct dring_buf *buf, boo
 }
 
 /* Takes n descriptors from the list; they stay linked through slots[].next. */
-static uint16_t take_chain(struct dring *ring, uint16_t n, void *token)
+HOT static uint16_t take_chain(struct dring *ring, uint16_t n, void *token)
 {
 	uint16_t head = ring->free_head, last = head;
 
@@ -91,7 +91,7 @@ static uint16_t take_chain(struct dring *ring, uint16_t n, void *token)
 	return head;
 }
 
-static void give_chain(struct dring *ring, uint16_t head)
+HOT static void give_chain(struct dring *ring, uint16_t head)
 {
 	uint16_t last = head;
 
@@ -103,8 +103,8 @@ static void give_chain(struct dring *ring, uint16_t head)
 	ring->slots[head].token = NULL;
 }
 
-static uint16_t add_indirect(struct dring *ring, const struct dring_buf *bufs, uint16_t n,
-			     const struct dring_table *table, void *token)
+HOT static uint16_t add_indirect(struct dring *ring, const struct dring_buf *bufs, uint16_t n,
+				 const struct dring_table *table, void *token)
 {
 	uint16_t head = take_chain(ring, 1, token);
 	struct vring_desc *desc = &ring->desc[head];
@@ -129,8 +129,8 @@ static uint16_t add_direct(struct dring *ring, const struct dring_buf *bufs, uin
 	return head;
 }
 
-int dring_add(struct dring *ring, const struct dring_buf *bufs, uint16_t n, const struct dring_table *table,
-	      void *token)
+HOT int dring_add(struct dring *ring, const struct dring_buf *bufs, uint16_t n, const struct dring_table *table,
+		  void *token)
 {
 	uint16_t head;
 
@@ -145,7 +145,7 @@ int dring_add(struct dring *ring, const struct dring_buf *bufs, uint16_t n, cons
 }
 
 /* 2.7.13: the index after what it counts; 2.7.13.4.1: a full barrier before the look at the device's wish. */
-bool dring_publish(struct dring *ring)
+HOT bool dring_publish(struct dring *ring)
 {
 	uint16_t old = ring->published, event;
 
@@ -158,17 +158,17 @@ bool dring_publish(struct dring *ring)
 	return vring_need_event(event, ring->avail_idx, old);
 }
 
-static uint16_t used_idx(const struct dring *ring)
+HOT static uint16_t used_idx(const struct dring *ring)
 {
 	return le16toh(__atomic_load_n(&ring->used->idx, __ATOMIC_ACQUIRE));
 }
 
-bool dring_pending(const struct dring *ring)
+HOT bool dring_pending(const struct dring *ring)
 {
 	return used_idx(ring) != ring->last_used;
 }
 
-int dring_pop(struct dring *ring, void **ret_token, uint32_t *ret_len, struct error *error)
+HOT int dring_pop(struct dring *ring, void **ret_token, uint32_t *ret_len, struct error *error)
 {
 	uint16_t n = (uint16_t)(used_idx(ring) - ring->last_used);
 	const struct vring_used_elem *elem;
@@ -190,7 +190,7 @@ int dring_pop(struct dring *ring, void **ret_token, uint32_t *ret_len, struct er
 	return 1;
 }
 
-bool dring_arm(struct dring *ring)
+HOT bool dring_arm(struct dring *ring)
 {
 	if (ring->event_idx)
 		__atomic_store_n(used_event(ring), htole16(ring->last_used), __ATOMIC_RELAXED);

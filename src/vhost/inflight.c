@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/util.h"
+
 #define LOAD(field)	    __atomic_load_n(&(field), __ATOMIC_ACQUIRE)
 #define STORE(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELEASE)
 
@@ -78,7 +80,7 @@ void inflight_forget(struct inflight *inflight)
 	forget(inflight->region, inflight->num);
 }
 
-uint64_t inflight_take(struct inflight *inflight, uint16_t head)
+HOT uint64_t inflight_take(struct inflight *inflight, uint16_t head)
 {
 	struct inflight_desc *desc = &inflight->region->desc[head];
 	uint64_t counter = inflight->counter++;
@@ -88,13 +90,13 @@ uint64_t inflight_take(struct inflight *inflight, uint16_t head)
 	return counter;
 }
 
-void inflight_give_begin(struct inflight *inflight, uint16_t head)
+HOT void inflight_give_begin(struct inflight *inflight, uint16_t head)
 {
 	STORE(inflight->region->desc[head].next, LOAD(inflight->region->last_batch_head));
 	STORE(inflight->region->last_batch_head, head);
 }
 
-void inflight_give_end(struct inflight *inflight, uint16_t head, uint16_t used_idx)
+HOT void inflight_give_end(struct inflight *inflight, uint16_t head, uint16_t used_idx)
 {
 	STORE(inflight->region->desc[head].inflight, 0);
 	STORE(inflight->region->used_idx, used_idx);

@@ -206,7 +206,7 @@ void vhost_memory_clear(struct vhost_memory *memory)
 }
 
 /* The region that holds gpa; few regions, but looked up per descriptor: binary search. */
-static const struct vhost_mapped *find_row(const struct vhost_memory *memory, uint64_t gpa)
+HOT static const struct vhost_mapped *find_row(const struct vhost_memory *memory, uint64_t gpa)
 {
 	size_t low = 0, high = memory->n;
 
@@ -224,7 +224,7 @@ static const struct vhost_mapped *find_row(const struct vhost_memory *memory, ui
 	return NULL;
 }
 
-void *vhost_memory_at(const struct vhost_memory *memory, uint64_t gpa, uint64_t len, uint64_t *ret_len)
+HOT void *vhost_memory_at(const struct vhost_memory *memory, uint64_t gpa, uint64_t len, uint64_t *ret_len)
 {
 	const struct vhost_mapped *row = find_row(memory, gpa);
 
@@ -245,8 +245,8 @@ void *vhost_memory_user(const struct vhost_memory *memory, uint64_t uva, uint64_
 	return NULL;
 }
 
-int vhost_memory_iov(const struct vhost_memory *memory, uint64_t gpa, uint64_t len, struct iovec *iov, size_t max,
-		     size_t *n, struct error *error)
+HOT int vhost_memory_iov(const struct vhost_memory *memory, uint64_t gpa, uint64_t len, struct iovec *iov, size_t max,
+			 size_t *n, struct error *error)
 {
 	while (len > 0) {
 		uint64_t piece;
@@ -263,7 +263,7 @@ int vhost_memory_iov(const struct vhost_memory *memory, uint64_t gpa, uint64_t l
 	return 0;
 }
 
-int vhost_memory_read(const struct vhost_memory *memory, uint64_t gpa, void *dst, size_t len, struct error *error)
+HOT int vhost_memory_read(const struct vhost_memory *memory, uint64_t gpa, void *dst, size_t len, struct error *error)
 {
 	char *out = dst;
 

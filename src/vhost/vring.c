@@ -152,7 +152,7 @@ struct source {
 };
 
 /* Reads a descriptor once. Each field is whole, and a change between fields harms only who makes it. */
-static struct vq_desc read_desc(const struct source *source, uint32_t index)
+HOT static struct vq_desc read_desc(const struct source *source, uint32_t index)
 {
 	struct vq_desc *d = &source->table[index];
 
@@ -165,7 +165,7 @@ static struct vq_desc read_desc(const struct source *source, uint32_t index)
 }
 
 /* 2.7.5.3: copies an indirect table into private memory. */
-static int enter_indirect(struct vq *v, const struct vq_desc *d, struct source *source, struct error *error)
+HOT static int enter_indirect(struct vq *v, const struct vq_desc *d, struct source *source, struct error *error)
 {
 	if (!v->indirect)
 		return error_set(error, -EINVAL, "indirect descriptor, which was not negotiated");
@@ -179,8 +179,8 @@ static int enter_indirect(struct vq *v, const struct vq_desc *d, struct source *
 	return vhost_memory_read(v->memory, d->addr, v->table, d->len, error);
 }
 
-static int add_pieces(struct vq *v, const struct vq_desc *d, struct vq_chain *chain, size_t *n_pieces,
-		      struct error *error)
+HOT static int add_pieces(struct vq *v, const struct vq_desc *d, struct vq_chain *chain, size_t *n_pieces,
+			  struct error *error)
 {
 	size_t before = *n_pieces;
 	int r;
@@ -201,7 +201,7 @@ static int add_pieces(struct vq *v, const struct vq_desc *d, struct vq_chain *ch
 }
 
 /* Walks the chain from head. Bounded by the number of descriptors there are, so a loop ends as an error. */
-static int walk_chain(struct vq *v, uint16_t head, struct vq_chain *chain, struct error *error)
+HOT static int walk_chain(struct vq *v, uint16_t head, struct vq_chain *chain, struct error *error)
 {
 	struct source source = { .table = v->desc, .num = v->num };
 	uint32_t index = head, seen = 0;
@@ -236,7 +236,7 @@ static int walk_chain(struct vq *v, uint16_t head, struct vq_chain *chain, struc
 }
 
 /* A head that is being pushed right now is free once the pusher has left the lock. */
-static bool head_is_busy(struct vq *v, uint16_t head)
+HOT static bool head_is_busy(struct vq *v, uint16_t head)
 {
 	bool busy = __atomic_load_n(&v->busy[head], __ATOMIC_ACQUIRE);
 
@@ -248,7 +248,7 @@ static bool head_is_busy(struct vq *v, uint16_t head)
 	return busy;
 }
 
-int vq_pop(struct vq *v, struct vq_chain *ret_chain, struct error *error)
+HOT int vq_pop(struct vq *v, struct vq_chain *ret_chain, struct error *error)
 {
 	uint16_t avail_idx = le16toh(__atomic_load_n(&v->avail->idx, __ATOMIC_ACQUIRE));
 	uint16_t waiting = (uint16_t)(avail_idx - v->last_avail);
@@ -276,17 +276,17 @@ int vq_pop(struct vq *v, struct vq_chain *ret_chain, struct error *error)
 	return 1;
 }
 
-bool vq_available(const struct vq *v)
+HOT bool vq_available(const struct vq *v)
 {
 	return le16toh(LOAD(v->avail->idx)) != v->last_avail;
 }
 
-uint64_t vq_next_counter(const struct vq *v)
+HOT uint64_t vq_next_counter(const struct vq *v)
 {
 	return v->inflight.counter;
 }
 
-void vq_take(struct vq *v, uint16_t head)
+HOT void vq_take(struct vq *v, uint16_t head)
 {
 	inflight_take(&v->inflight, head);
 }
@@ -302,7 +302,7 @@ int vq_refetch(struct vq *v, const struct inflight_entry *entry, struct vq_chain
 	return r;
 }
 
-void vq_push(struct vq *v, uint16_t head, uint32_t len)
+HOT void vq_push(struct vq *v, uint16_t head, uint32_t len)
 {
 	pthread_mutex_lock(&v->push_lock);
 	STORE(v->used->ring[v->used_idx & (v->num - 1)].id, htole32(head));
@@ -318,12 +318,12 @@ void vq_push(struct vq *v, uint16_t head, uint32_t len)
 }
 
 /* 2.7.10: whether event lies in (old, new], counted modulo 2^16. */
-static bool passed(uint16_t event, uint16_t new, uint16_t old)
+HOT static bool passed(uint16_t event, uint16_t new, uint16_t old)
 {
 	return (uint16_t)(new - event - 1) < (uint16_t)(new - old);
 }
 
-bool vq_wants_signal(struct vq *v)
+HOT bool vq_wants_signal(struct vq *v)
 {
 	uint16_t old, new, event;
 	bool valid, wants;
@@ -351,14 +351,14 @@ static uint16_t *avail_event(struct vq *v)
 	return (uint16_t *)(void *)&v->used->ring[v->num];
 }
 
-void vq_disable_kicks(struct vq *v)
+HOT void vq_disable_kicks(struct vq *v)
 {
 	/* With event index the event simply stays behind. */
 	if (!v->event_idx)
 		STORE(v->used->flags, htole16(USED_F_NO_NOTIFY));
 }
 
-bool vq_enable_kicks(struct vq *v)
+HOT bool vq_enable_kicks(struct vq *v)
 {
 	if (v->event_idx)
 		STORE(*avail_event(v), htole16(v->last_avail));
@@ -369,7 +369,7 @@ bool vq_enable_kicks(struct vq *v)
 	return le16toh(LOAD(v->avail->idx)) != v->last_avail;
 }
 
-uint32_t vq_n_busy(const struct vq *v)
+HOT uint32_t vq_n_busy(const struct vq *v)
 {
 	return __atomic_load_n(&v->n_busy, __ATOMIC_ACQUIRE);
 }
