@@ -24,10 +24,12 @@ import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 START = float(os.environ.get("VACCEL_DEMO_START", time.time()))
-# One thread everywhere: what is compared is the way to the library, not how it spreads over processors.
+# One thread everywhere: what is compared is the way to the library, not how it spreads over processors. Who waits for the
+# next request looks for as long as a guest takes between two products.
 CONFIGURATION = """[engine]
 threads = 1
 op_threads = 1
+spin_us = 200
 
 [order]
 default = openblas reference
