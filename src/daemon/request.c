@@ -328,6 +328,7 @@ HOT static void fill_op(struct request *request)
 
 HOT static void entered(struct engine_request *engine)
 {
+	ring_enter(container_of(engine, struct request, engine)->ring, engine->start_ns);
 	struct request *request = container_of(engine, struct request, engine);
 
 	trace_unqueued(request);
@@ -342,6 +343,7 @@ HOT static void started(struct engine_request *engine)
 /* Also when another plugin will be tried: until then it has no part in what kills the worker. */
 HOT static void left(struct engine_request *engine)
 {
+	ring_leave(container_of(engine, struct request, engine)->ring);
 	__atomic_store_n(&request_entry(container_of(engine, struct request, engine))->running, 0, __ATOMIC_RELEASE);
 }
 

@@ -33,6 +33,8 @@
 
 /* The ring whose thread this is. */
 static __thread struct wring *own_ring;
+/* And for how often the ring had changed hands then. */
+static __thread uint64_t own_stint;
 
 /* ---- waking the guest ---- */
 
@@ -139,6 +141,8 @@ HOT void ring_complete(struct wring *ring, struct request *request, uint32_t wri
 
 HOT uint64_t ring_spare_ns(const struct wring *ring)
 {
+	if (ring->recovering)
+		return 0;
 	return vq_available(&ring->vq) ? ENGINE_SHORT_NS : SPARE_NS;
 }
 
@@ -246,7 +250,29 @@ HOT static void serve_chain(struct wring *ring, const struct vq_chain *chain)
 
 /* ---- the thread ---- */
 
-/* All that is there. False: the ring is broken. */
+HOT void ring_enter(struct wring *ring, uint64_t now)
+{
+	struct relief *relief = &ring->conn->worker->relief;
+
+	if (own_ring != ring)
+		return;
+	__atomic_store_n(&ring->inside_ns, now, __ATOMIC_RELAXED);
+	__atomic_store_n(&ring->inside, own_stint, __ATOMIC_RELEASE);
+	if (!atomic_load_explicit(&relief->seen, memory_order_relaxed))
+		relief_wake(relief);
+}
+
+/* Relieved meanwhile, this thread is like any other to the ring, and ends when it comes back to serve_available(). */
+HOT void ring_leave(struct wring *ring)
+{
+	uint64_t stint = own_stint;
+
+	if (own_ring == ring &&
+	    !__atomic_compare_exchange_n(&ring->inside, &stint, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		own_ring = NULL;
+}
+
+/* False: the ring is broken, or no longer this thread's: own_ring tells. */
 HOT static bool serve_available(struct wring *ring)
 {
 	struct vq_chain chain;
@@ -263,6 +289,8 @@ HOT static bool serve_available(struct wring *ring)
 			break;
 		stats_ticks_took(&ring->ticks, ring->popped_ns);
 		serve_chain(ring, &chain);
+		if (own_ring != ring)
+			return false;
 		if (++n % BATCH == 0)
 			ring_tell(ring);
 	}
@@ -338,7 +366,7 @@ HOT static bool look_for_work(struct wring *ring)
 
 HOT static void serve(struct wring *ring)
 {
-	while (!atomic_load(&ring->stopping)) {
+	while (own_ring == ring && !atomic_load(&ring->stopping)) {
 		if (!ring->kicked_out) {
 			vq_disable_kicks(&ring->vq);
 			if (!serve_available(ring))
@@ -351,24 +379,68 @@ HOT static void serve(struct wring *ring)
 	}
 }
 
-static void *ring_main(void *opaque)
+static void begin_stint(struct wring *ring)
 {
-	struct wring *ring = opaque;
 	char name[16];
 
 	own_ring = ring;
+	own_stint = ring->stint;
 	/* By itself: another thread would have to open a file for it. */
 	snprintf(name, sizeof(name), "ring-%u.%u", ring->conn->id, ring->index);
 	pthread_setname_np(pthread_self(), name);
-	if (!ring->kicked_out) {
-		ring_recover(ring);
-		ring_tell(ring);
-	}
+}
+
+/* Until the ring is stopped, and all of it has ended, or it is another thread's. */
+static void serve_to_the_end(struct wring *ring)
+{
 	serve(ring);
+	if (own_ring != ring)
+		return;
 	wait_idle(ring);
 	worker_ack(ring->conn->worker, ring->conn->id, ring->stop_seq, ring->vq.num ? 0 : -EINVAL, ring->vq.last_avail,
 		   NULL);
+}
+
+static void *ring_main(void *opaque)
+{
+	struct wring *ring = opaque;
+
+	begin_stint(ring);
+	if (!ring->kicked_out) {
+		ring->recovering = true;
+		ring_recover(ring);
+		ring->recovering = false;
+		ring_tell(ring);
+	}
+	serve_to_the_end(ring);
 	return NULL;
+}
+
+static void *relief_of_ring(void *opaque)
+{
+	struct wring *ring = opaque;
+
+	begin_stint(ring);
+	/* What the thread before has answered and not told. */
+	ring_tell(ring);
+	serve_to_the_end(ring);
+	return NULL;
+}
+
+void ring_relieve(struct wring *ring, uint64_t now, uint64_t after_ns)
+{
+	uint64_t stint = __atomic_load_n(&ring->inside, __ATOMIC_ACQUIRE);
+	uint64_t since = __atomic_load_n(&ring->inside_ns, __ATOMIC_RELAXED);
+
+	if (!stint || now < since + after_ns ||
+	    !__atomic_compare_exchange_n(&ring->inside, &stint, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return;
+	log_debug("connection %u: ring %u: an operation takes longer than it should; another thread goes on",
+		  ring->conn->id, ring->index);
+	pthread_detach(ring->thread);
+	ring->stint++;
+	if (pthread_create(&ring->thread, NULL, relief_of_ring, ring))
+		_exit(WORKER_EXIT_FAILED);
 }
 
 /* ---- start and stop ---- */
@@ -467,7 +539,8 @@ void ring_start(struct wconn *conn, struct link_msg *msg)
 				.kick = msg->fds[LINK_FD_KICK],
 				.call = msg->fds[LINK_FD_CALL],
 				.err = msg->fds[LINK_FD_ERR],
-				.no_call = -1 };
+				.no_call = -1,
+				.stint = 1 };
 	ring->call_is_socket = is_socket(ring->call);
 	msg->fds[LINK_FD_KICK] = msg->fds[LINK_FD_CALL] = msg->fds[LINK_FD_ERR] = -1;
 	trace_ring(ring);

@@ -335,6 +335,8 @@ static int worker_init(struct worker *w, const struct options *options, struct e
 	if (r == 0)
 		r = engine_new(w->config, w->state, &w->engine, error);
 	if (r == 0)
+		r = relief_start(w, error);
+	if (r == 0)
 		r = start_watchdog(w, error);
 	if (r < 0)
 		return r;

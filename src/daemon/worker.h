@@ -36,6 +36,14 @@
 #include "vhost/server.h"
 #include "vhost/vring.h"
 
+/* The thread that relieves those of rings: relief.c. */
+struct relief {
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	atomic_bool seen;   /* an operation ran in a ring's thread */
+	atomic_bool asleep; /* wake is waited for */
+};
+
 struct worker {
 	const struct options *options;
 	struct config *config;
@@ -56,8 +64,9 @@ struct worker {
 	atomic_uint_fast64_t bytes_copied; /* argument bytes copied, ever */
 	atomic_uint_fast64_t n_requests;   /* answered, ever */
 	unsigned int n_cpus;		   /* spin_cpus() */
-	atomic_uint n_looking;		   /* threads of rings that spin */
-	pthread_mutex_t replay_lock;	   /* held while a request under suspicion runs again */
+	struct relief relief;
+	atomic_uint n_looking;	     /* threads of rings that spin */
+	pthread_mutex_t replay_lock; /* held while a request under suspicion runs again */
 };
 
 /* Room for the text of a response, and the pieces that response and text may be scattered over. */
@@ -119,7 +128,12 @@ struct wring {
 	bool kicked_out;   /* ring's thread: broken, waits to be stopped */
 	bool must_signal;  /* ring's thread: answers that the guest has not been told of */
 	uint32_t stop_seq; /* set before stopping */
-	pthread_t thread;
+	pthread_t thread;  /* the one that serves it now; worker.lock once it runs */
+	uint64_t stint;	   /* its number, from 1 */
+	/* The stint that is inside an operation, 0: none; whoever sets it back owns what follows. Atomic. */
+	uint64_t inside;
+	uint64_t inside_ns; /* since when; atomic */
+	bool recovering;    /* ring's thread: nothing runs in it */
 
 	pthread_mutex_t lock;
 	pthread_cond_t idle;	    /* lock; an awaited request ended, or active fell to 0 */
@@ -187,6 +201,16 @@ void ring_tell(struct wring *ring);
 void ring_wait_awaited(struct wring *ring);
 /* How long the ring's thread may be busy with an operation now. */
 uint64_t ring_spare_ns(const struct wring *ring);
+
+/* Around an operation, whichever thread runs it. */
+void ring_enter(struct wring *ring, uint64_t now);
+void ring_leave(struct wring *ring);
+/* Under worker.lock: gives the ring to another thread if its own has been inside an operation for longer than after_ns. */
+void ring_relieve(struct wring *ring, uint64_t now, uint64_t after_ns);
+
+/* ---- relief.c ---- */
+int relief_start(struct worker *worker, struct error *error);
+void relief_wake(struct relief *relief);
 
 /* ---- recover.c ---- */
 /* Deals with what vq_init() found in flight. */

@@ -93,12 +93,17 @@ class KeptDaemon(fixture.Daemon):
     def launch(self):
         kept = list(self.store)
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        # Sent before the daemon is there, a signal waits for it: this program's own handler must not swallow it.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         pid = os.fork()
         if pid == 0:
             try:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
                 self.exec(kept, log)
             finally:
                 os._exit(127)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(log)
         return Process(pid)
 
