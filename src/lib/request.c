@@ -385,14 +385,14 @@ PUBLIC int vaccel_context_next(struct vaccel_context *context, struct vaccel_req
 	reaper_look(&context->transport->reaper);
 	r = reaper_lost(&context->transport->reaper);
 	pthread_mutex_lock(&context->lock);
-	if (r < 0)
+	if (r < 0 && !context->transport->ops->reconnects)
 		context_unwatch(context);
 	request = context->done_first;
 	if (request)
 		take(context, request);
 	pthread_mutex_unlock(&context->lock);
 	if (!request && r < 0)
-		return lib_failf(r, "context: the connection is lost (%s), nothing more will complete", error_name(r));
+		return lib_failf(r, "context: the connection is lost (%s), nothing is in flight", error_name(r));
 	if (!request)
 		return lib_failf(-EAGAIN, "context: no request has completed");
 	*ret_request = request;

@@ -190,6 +190,27 @@ void reaper_look(struct reaper *reaper)
 	pthread_mutex_unlock(&reaper->lock);
 }
 
+void reaper_seize(struct reaper *reaper)
+{
+	const struct goal progress = { 0 };
+
+	pthread_mutex_lock(&reaper->lock);
+	/* A leader that leaves a lost connection wakes all that wait for progress. */
+	while (reaper->leader)
+		sleep_until(reaper, &progress, 0);
+	reaper->leader = true;
+	pthread_mutex_unlock(&reaper->lock);
+}
+
+void reaper_release(struct reaper *reaper, int lost)
+{
+	pthread_mutex_lock(&reaper->lock);
+	reaper->leader = false;
+	__atomic_store_n(&reaper->lost, lost, __ATOMIC_RELEASE);
+	hand_over(reaper);
+	pthread_mutex_unlock(&reaper->lock);
+}
+
 int reaper_lost(const struct reaper *reaper)
 {
 	return __atomic_load_n(&reaper->lost, __ATOMIC_ACQUIRE);

@@ -53,7 +53,14 @@ void reaper_progress(struct reaper *reaper);
 /* Delivers what is there without waiting, unless a leader is at it. */
 void reaper_look(struct reaper *reaper);
 
-/* 0, or the error with which the connection was found lost: then nothing will complete any more. */
+/* 0, or the error with which the connection was found lost: then nothing will complete before there is another. */
 int reaper_lost(const struct reaper *reaper);
+
+/*
+ * Keeps everybody out of reap(): waits for a leader to leave, and is the leader until the release, which sets what
+ * reaper_lost() says. Only once reap() is sure to return soon. For a transport that connects again.
+ */
+void reaper_seize(struct reaper *reaper);
+void reaper_release(struct reaper *reaper, int lost);
 
 #endif

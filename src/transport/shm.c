@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See shm.h: the connection, the wait, and the transport's functions. */
+/* See shm.h: beginning and end, sessions and buffers, the wait. */
 #include "transport/shm.h"
 
 #include <endian.h>
@@ -16,12 +16,34 @@
 /* Pauses of 10, 20, ... ms: 150 in all. */
 #define CONNECT_AGAIN 4
 
+/* Into and out of a list with back pointers; under again_lock. */
+#define LINK(list, object)                                      \
+	do {                                                    \
+		(object)->next = (list);                        \
+		(object)->prev = &(list);                       \
+		if ((list))                                     \
+			(list)->prev = &(object)->next;         \
+		(list) = (object);                              \
+	} while (0)
+
+#define UNLINK(object)                                          \
+	do {                                                    \
+		*(object)->prev = (object)->next;               \
+		if ((object)->next)                             \
+			(object)->next->prev = (object)->prev;  \
+	} while (0)
+
 static struct shm *shm_of(struct transport *transport)
 {
 	return container_of(transport, struct shm, transport);
 }
 
-/* ---- Connecting ---- */
+static struct shm_session *session_of(uint64_t id)
+{
+	return (struct shm_session *)(uintptr_t)id;
+}
+
+/* ---- Beginning and end ---- */
 
 /* Half of the machine's memory: the rest is for what the arguments are copied from. */
 static uint64_t arena_limit(void)
@@ -47,118 +69,6 @@ static uint32_t spin_time(void)
 	return errno || *end || us > SPIN_MAX_US ? SPIN_AUTO : (uint32_t)us;
 }
 
-static int read_config(struct shm *shm, struct error *error)
-{
-	struct virtio_accel_config *c = &shm->config;
-	int r = frontend_get_config(shm->frontend, 0, c, sizeof(*c), error);
-
-	if (r < 0)
-		return r;
-	c->version_major = le16toh(c->version_major);
-	c->version_minor = le16toh(c->version_minor);
-	c->num_queues = le32toh(c->num_queues);
-	c->max_sessions = le32toh(c->max_sessions);
-	c->max_buffers = le32toh(c->max_buffers);
-	c->max_buffer_bytes = le64toh(c->max_buffer_bytes);
-	c->max_request_bytes = le64toh(c->max_request_bytes);
-	c->max_message_bytes = le32toh(c->max_message_bytes);
-	if (c->version_major != VIRTIO_ACCEL_VERSION_MAJOR)
-		return error_set(error, -EPROTONOSUPPORT, "cannot connect: the device has version %u.%u, not %u.x",
-				 c->version_major, c->version_minor, VIRTIO_ACCEL_VERSION_MAJOR);
-	if (!c->num_queues)
-		return error_set(error, -EPROTO, "cannot connect: the device has no queues");
-	return 0;
-}
-
-static int start_queue(struct shm *shm, uint32_t index, struct error *error)
-{
-	struct shm_queue *queue = &shm->queues[index];
-	uint8_t *memory = (uint8_t *)shm->rings->data + index * dring_bytes(SHM_RING_SIZE);
-	int r = dring_init(&queue->ring, memory, SHM_RING_SIZE, frontend_has_feature(shm->frontend, VHOST_F_EVENT_IDX));
-
-	if (r < 0)
-		return error_set(error, r, "cannot connect: out of memory");
-	queue->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (queue->kick < 0)
-		return error_set(error, -errno, "cannot connect: eventfd: %s", strerror(errno));
-	return frontend_queue_start(shm->frontend, index, &queue->ring, shm->rings, queue->kick, shm->call, error);
-}
-
-static int set_status(struct shm *shm, uint8_t status, struct error *error)
-{
-	return frontend_has_protocol(shm->frontend, VHOST_PF_STATUS) ? frontend_set_status(shm->frontend, status, error)
-								     : 0;
-}
-
-static int start_queues(struct shm *shm, struct error *error)
-{
-	const uint8_t driver = VHOST_STATUS_ACKNOWLEDGE | VHOST_STATUS_DRIVER | VHOST_STATUS_FEATURES_OK;
-	uint32_t n = MIN(shm->config.num_queues, frontend_max_queues(shm->frontend));
-	int r;
-
-	n = MAX(MIN(n, SHM_MAX_QUEUES), 1);
-	r = set_status(shm, driver, error);
-	if (r == 0)
-		r = frontend_region_new(shm->frontend, n * dring_bytes(SHM_RING_SIZE), &shm->rings, error);
-	for (uint32_t i = 0; r == 0 && i < n; i++) {
-		r = start_queue(shm, i, error);
-		shm->n_queues = i + 1;
-	}
-	if (r == 0)
-		r = set_status(shm, driver | VHOST_STATUS_DRIVER_OK, error);
-	return r;
-}
-
-/* Both ways of waiting; only ours may leave the counter of call as it is. */
-static int watch(struct shm *shm, int fd, uint32_t events, uint32_t edge)
-{
-	struct epoll_event event = { .events = events, .data.fd = fd };
-
-	if (fd < 0)
-		return 0;
-	if (epoll_ctl(shm->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
-		return -errno;
-	event.events |= edge;
-	return epoll_ctl(shm->wait, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
-}
-
-static int make_events(struct shm *shm, struct error *error)
-{
-	int r = 0;
-
-	shm->call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	shm->epoll = epoll_create1(EPOLL_CLOEXEC);
-	shm->wait = epoll_create1(EPOLL_CLOEXEC);
-	if (shm->call < 0 || shm->epoll < 0 || shm->wait < 0)
-		r = -errno;
-	if (r == 0)
-		r = watch(shm, shm->call, EPOLLIN, EPOLLET);
-	if (r == 0)
-		r = watch(shm, frontend_fd(shm->frontend), EPOLLRDHUP, 0);
-	if (r == 0)
-		r = watch(shm, frontend_backend_fd(shm->frontend), EPOLLIN, 0);
-	return r < 0 ? error_set(error, r, "cannot connect: event descriptors: %s", strerror(-r)) : 0;
-}
-
-static int connect_daemon(struct shm *shm, const char *path, struct error *error)
-{
-	const struct frontend_options options = {
-		.features = FRONTEND_RING_FEATURES | VHOST_BIT(VIRTIO_ACCEL_F_BUFFERS) |
-			    VHOST_BIT(VIRTIO_ACCEL_F_CANCEL) | VHOST_BIT(VIRTIO_ACCEL_F_DEADLINE),
-		/* The journal of what is in flight is for front-ends that reconnect. */
-		.protocol_features = FRONTEND_PROTOCOL_FEATURES & ~VHOST_BIT(VHOST_PF_INFLIGHT_SHMFD),
-	};
-	int r = frontend_connect(path, &options, &shm->frontend, error);
-
-	if (r == 0)
-		r = read_config(shm, error);
-	if (r == 0)
-		r = make_events(shm, error);
-	if (r == 0)
-		r = start_queues(shm, error);
-	return r;
-}
-
 static void shm_free(struct transport *transport)
 {
 	struct shm *shm = shm_of(transport);
@@ -175,7 +85,9 @@ static void shm_free(struct transport *transport)
 	close_fd(&shm->call);
 	close_fd(&shm->epoll);
 	close_fd(&shm->wait);
+	pthread_mutex_destroy(&shm->again_lock);
 	transport_fini(&shm->transport);
+	free(shm->path);
 	free(shm);
 }
 
@@ -190,12 +102,14 @@ static int try_new(const char *rest, const struct transport_sink *sink, struct t
 	transport_init(&shm->transport, &transport_shm);
 	shm->sink = *sink;
 	shm->call = shm->epoll = shm->wait = -1;
+	pthread_mutex_init(&shm->again_lock, NULL);
+	shm->path = strdup(rest);
 	spin_init(&shm->spin, spin_time());
 	for (uint32_t i = 0; i < SHM_MAX_QUEUES; i++) {
 		pthread_mutex_init(&shm->queues[i].lock, NULL);
 		shm->queues[i].kick = -1;
 	}
-	r = connect_daemon(shm, rest, error);
+	r = shm->path ? shm_connect(shm, error) : error_set(error, -ENOMEM, "out of memory");
 	arena_init(&shm->arena, shm->frontend, arena_limit());
 	if (r < 0) {
 		shm_free(&shm->transport);
@@ -241,50 +155,114 @@ static void shm_limits(struct transport *transport, struct transport_limits *ret
 
 /* ---- Control ---- */
 
+/* What the daemon has of ours is told again with another connection, so such a request may be sent again as well. */
 static int shm_query(struct transport *transport, uint32_t what, void *data, size_t len, size_t *ret_len,
 		     struct error *error)
 {
-	struct wire_request wire = {
-		.type = VIRTIO_ACCEL_T_QUERY,
-		.object = what,
-		.n_args = 1,
-		.n_extents = len ? 1 : 0,
-		.args[0] = { .kind = VIRTIO_ACCEL_ARG_EXTENTS,
-			     .dir = VIRTIO_ACCEL_DIR_OUT,
-			     .n_extents = len ? 1 : 0,
-			     .len = len },
-	};
-	uint64_t value = 0;
-	int r = shm_control(shm_of(transport), &wire, data, len, &value, error);
+	struct shm *shm = shm_of(transport);
+	uint64_t value = 0, connection;
+	int r, tries = 0;
 
+	do {
+		struct wire_request wire = {
+			.type = VIRTIO_ACCEL_T_QUERY,
+			.object = what,
+			.n_args = 1,
+			.n_extents = len ? 1 : 0,
+			.args[0] = { .kind = VIRTIO_ACCEL_ARG_EXTENTS,
+				     .dir = VIRTIO_ACCEL_DIR_OUT,
+				     .n_extents = len ? 1 : 0,
+				     .len = len },
+		};
+
+		r = shm_ready(shm, &connection, error);
+		if (r < 0)
+			return r;
+		r = shm_control(shm, connection, &wire, data, len, &value, error);
+	} while (r == -ECONNRESET && shm_lost(shm, connection) && ++tries < SHM_TRIES);
 	if (r == 0)
 		*ret_len = (size_t)value;
 	return r;
 }
 
+/* ---- Sessions ---- */
+
+static int open_once(struct shm *shm, uint64_t connection, struct shm_session *session, struct error *error)
+{
+	struct wire_request wire = { .type = VIRTIO_ACCEL_T_SESSION_OPEN };
+	bool closing;
+	int r;
+
+	do {
+		closing = __atomic_load_n(&shm->n_posted, __ATOMIC_ACQUIRE);
+		r = shm_control(shm, connection, &wire, NULL, 0, &session->id, error);
+		/* Sessions whose closing has not been answered may still count. */
+	} while (r == -EDQUOT && closing);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&shm->again_lock);
+	if (__atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE) == connection)
+		LINK(shm->sessions, session);
+	else
+		r = error_set(error, -ECONNRESET, "session: the connection to the daemon is lost");
+	pthread_mutex_unlock(&shm->again_lock);
+	return r;
+}
+
 static int shm_session_open(struct transport *transport, uint64_t *ret_id, struct error *error)
 {
+	struct shm_session *session = calloc(1, sizeof(*session));
 	struct shm *shm = shm_of(transport);
+	uint64_t connection;
+	int r, tries = 0;
 
-	for (;;) {
-		struct wire_request wire = { .type = VIRTIO_ACCEL_T_SESSION_OPEN };
-		bool closing = __atomic_load_n(&shm->n_posted, __ATOMIC_ACQUIRE);
-		int r = shm_control(shm, &wire, NULL, 0, ret_id, error);
-
-		/* Sessions whose closing has not been answered may still count. */
-		if (r != -EDQUOT || !closing)
-			return r;
+	if (!session)
+		return error_set(error, -ENOMEM, "session: out of memory");
+	do {
+		r = shm_ready(shm, &connection, error);
+		if (r < 0)
+			break;
+		r = open_once(shm, connection, session, error);
+	} while (r == -ECONNRESET && shm_lost(shm, connection) && ++tries < SHM_TRIES);
+	if (r < 0) {
+		free(session);
+		return r;
 	}
+	*ret_id = (uintptr_t)session;
+	return 0;
+}
+
+/* What was open at a daemon that is gone needs no closing. */
+static int close_at(struct shm *shm, uint64_t connection, uint64_t id, struct error *error)
+{
+	struct wire_request wire = { .type = VIRTIO_ACCEL_T_SESSION_CLOSE, .session = id };
+	int r;
+
+	if (!connection)
+		return 0;
+	r = shm_post(shm, connection, &wire, error);
+	if (r == -EAGAIN)
+		r = shm_control(shm, connection, &wire, NULL, 0, NULL, error);
+	return r == -ECONNRESET && shm_lost(shm, connection) ? 0 : r;
 }
 
 static int shm_session_close(struct transport *transport, uint64_t id, struct error *error)
 {
-	struct wire_request wire = { .type = VIRTIO_ACCEL_T_SESSION_CLOSE, .session = id };
+	struct shm_session *session = session_of(id);
 	struct shm *shm = shm_of(transport);
-	int r = shm_post(shm, &wire, error);
+	uint64_t connection;
+	int r;
 
-	return r == -EAGAIN ? shm_control(shm, &wire, NULL, 0, NULL, error) : r;
+	pthread_mutex_lock(&shm->again_lock);
+	connection = __atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE);
+	UNLINK(session);
+	pthread_mutex_unlock(&shm->again_lock);
+	r = close_at(shm, connection, session->id, error);
+	free(session);
+	return r;
 }
+
+/* ---- Buffers ---- */
 
 /* Whole pages, so that the daemon can map it by itself. */
 static int alloc_pages(struct shm *shm, size_t len, struct arena_block *block, struct error *error)
@@ -298,81 +276,136 @@ static int alloc_pages(struct shm *shm, size_t len, struct arena_block *block, s
 		uint64_t ticket = reaper_ticket(&shm->transport.reaper);
 		int r = arena_alloc(&shm->arena, pages / page * page, page, false, block, error);
 
+		if (r == 0 && !block->fresh)
+			memset(block->data, 0, block->len);
 		if (r != -EAGAIN)
 			return r;
 		reaper_wait_progress(&shm->transport.reaper, ticket);
 	}
 }
 
+static int register_once(struct shm *shm, uint64_t connection, struct shm_session *session, struct shm_buffer *buffer,
+			 struct error *error)
+{
+	struct wire_extent extent;
+	struct wire_request wire;
+	int r;
+
+	shm_describe_buffer(buffer, &extent, &wire);
+	wire.session = __atomic_load_n(&session->id, __ATOMIC_RELAXED);
+	r = shm_control(shm, connection, &wire, NULL, 0, &buffer->id, error);
+	if (r == 0 && !buffer->id)
+		r = error_set(error, -EPROTO, "buffer: the daemon registered it as number 0");
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&shm->again_lock);
+	if (__atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE) == connection)
+		LINK(session->buffers, buffer);
+	else
+		r = error_set(error, -ECONNRESET, "buffer: the connection to the daemon is lost");
+	pthread_mutex_unlock(&shm->again_lock);
+	return r;
+}
+
+static int add_buffer(struct shm *shm, struct shm_session *session, size_t len, struct shm_buffer *buffer,
+		      struct error *error)
+{
+	uint64_t connection;
+	int r, tries = 0;
+
+	if (!frontend_has_feature(shm->frontend, VIRTIO_ACCEL_F_BUFFERS))
+		return error_set(error, -EOPNOTSUPP, "buffer: the daemon knows no registered buffers");
+	do {
+		r = shm_ready(shm, &connection, error);
+		if (r == 0 && !buffer->block.region)
+			r = alloc_pages(shm, len, &buffer->block, error);
+		if (r == 0)
+			r = register_once(shm, connection, session, buffer, error);
+		else if (!shm_is_ready(connection))
+			break;
+	} while (r == -ECONNRESET && shm_lost(shm, connection) && ++tries < SHM_TRIES);
+	if (r < 0)
+		arena_free(&shm->arena, &buffer->block);
+	return r;
+}
+
 static int shm_buffer_alloc(struct transport *transport, uint64_t session, size_t len,
 			    struct transport_buffer *ret_buffer, struct error *error)
 {
-	struct shm *shm = shm_of(transport);
-	struct arena_block *block = calloc(1, sizeof(*block));
-	uint64_t id = 0;
+	struct shm_buffer *buffer = calloc(1, sizeof(*buffer));
 	int r;
 
-	if (!block)
+	if (!buffer)
 		return error_set(error, -ENOMEM, "buffer: out of memory");
-	r = frontend_has_feature(shm->frontend, VIRTIO_ACCEL_F_BUFFERS)
-		    ? alloc_pages(shm, len, block, error)
-		    : error_set(error, -EOPNOTSUPP, "buffer: the daemon knows no registered buffers");
-	if (r == 0) {
-		struct wire_extent extent = { .addr = block->addr, .len = block->len };
-		struct wire_request wire = {
-			.type = VIRTIO_ACCEL_T_BUFFER_REGISTER,
-			.session = session,
-			.n_args = 1,
-			.n_extents = 1,
-			.extents = &extent,
-			.args[0] = { .kind = VIRTIO_ACCEL_ARG_EXTENTS,
-				     .dir = VIRTIO_ACCEL_DIR_INOUT,
-				     .n_extents = 1,
-				     .len = block->len },
-		};
-
-		if (!block->fresh)
-			memset(block->data, 0, block->len);
-		r = shm_control(shm, &wire, NULL, 0, &id, error);
-		if (r == 0 && !id)
-			r = error_set(error, -EPROTO, "buffer: the daemon registered it as number 0");
-		if (r < 0)
-			arena_free(&shm->arena, block);
-	}
+	r = add_buffer(shm_of(transport), session_of(session), len, buffer, error);
 	if (r < 0) {
-		free(block);
+		free(buffer);
 		return r;
 	}
-	*ret_buffer = (struct transport_buffer){ .id = id, .data = block->data, .len = len, .priv = block };
+	*ret_buffer = (struct transport_buffer){
+		.id = (uintptr_t)buffer, .data = buffer->block.data, .len = len, .priv = buffer
+	};
 	return 0;
 }
 
-static int shm_buffer_free(struct transport *transport, uint64_t session, struct transport_buffer *buffer,
+/*
+ * Out of the list first, or another connection might be told of it meanwhile; back into it if it is still in use there.
+ * What was registered with a daemon that is gone is free.
+ */
+static int remove_buffer(struct shm *shm, struct shm_session *session, struct shm_buffer *buffer, struct error *error)
+{
+	struct wire_request wire = { .type = VIRTIO_ACCEL_T_BUFFER_UNREGISTER };
+	uint64_t connection;
+	int r = 0;
+
+	pthread_mutex_lock(&shm->again_lock);
+	connection = __atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE);
+	UNLINK(buffer);
+	wire.session = session->id;
+	wire.object = buffer->id;
+	pthread_mutex_unlock(&shm->again_lock);
+	if (connection)
+		r = shm_control(shm, connection, &wire, NULL, 0, NULL, error);
+	if (r == -EBUSY) {
+		pthread_mutex_lock(&shm->again_lock);
+		if (__atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE) == connection)
+			LINK(session->buffers, buffer);
+		else
+			r = 0;
+		pthread_mutex_unlock(&shm->again_lock);
+	}
+	return r == -ECONNRESET && shm_lost(shm, connection) ? 0 : r;
+}
+
+static int shm_buffer_free(struct transport *transport, uint64_t session, struct transport_buffer *memory,
 			   struct error *error)
 {
+	struct shm_buffer *buffer = memory->priv;
 	struct shm *shm = shm_of(transport);
-	struct wire_request wire = { .type = VIRTIO_ACCEL_T_BUFFER_UNREGISTER,
-				     .session = session,
-				     .object = buffer->id };
-	int r = shm_control(shm, &wire, NULL, 0, NULL, error);
+	int r = remove_buffer(shm, session_of(session), buffer, error);
 
 	if (r == -EBUSY)
 		return r;
 	/* After a failure the daemon may still write there: the memory is not used for anything else. */
 	if (r == 0)
-		arena_free(&shm->arena, buffer->priv);
-	free(buffer->priv);
+		arena_free(&shm->arena, &buffer->block);
+	free(buffer);
 	return r;
 }
 
 static int shm_cancel(struct transport *transport, struct transport_request *request, struct error *error)
 {
-	struct shm *shm = shm_of(transport);
 	struct wire_request wire = { .type = VIRTIO_ACCEL_T_CANCEL, .object = request->cookie };
+	struct shm *shm = shm_of(transport);
+	uint64_t connection = __atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE);
+	int r = -ECONNRESET;
 
 	if (!frontend_has_feature(shm->frontend, VIRTIO_ACCEL_F_CANCEL))
 		return error_set(error, -EBUSY, "request: the daemon cannot cancel");
-	return shm_control(shm, &wire, NULL, 0, NULL, error);
+	if (shm_is_ready(connection))
+		r = shm_control(shm, connection, &wire, NULL, 0, NULL, error);
+	/* It has completed with its connection. */
+	return r == -ECONNRESET ? error_set(error, -ENOENT, "request: the connection to the daemon is lost") : r;
 }
 
 /* ---- Waiting ---- */
@@ -384,17 +417,6 @@ static int shm_fd(struct transport *transport)
 	if (!__atomic_exchange_n(&shm->polled, true, __ATOMIC_ACQ_REL) && shm_arm_elsewhere(shm))
 		eventfd_write(shm->call, 1);
 	return shm->epoll;
-}
-
-static int lose(struct shm *shm, const struct error *cause)
-{
-	const int fds[] = { shm->call, frontend_fd(shm->frontend), frontend_backend_fd(shm->frontend) };
-
-	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
-		if (fds[i] >= 0)
-			epoll_ctl(shm->epoll, EPOLL_CTL_DEL, fds[i], NULL);
-	shm_give_up(shm, cause);
-	return -ECONNRESET;
 }
 
 /* epoll_pwait2() has nanoseconds, and is not everywhere; rounded up, so that nobody looks again too early. */
@@ -451,7 +473,7 @@ HOT static int shm_reap(struct transport *transport, int64_t timeout_ns)
 	eventfd_t count;
 	int n;
 
-	if (__atomic_load_n(&shm->lost, __ATOMIC_ACQUIRE))
+	if (!__atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE))
 		return -ECONNRESET;
 	n = drain_or_wait(shm, timeout_ns, &error);
 	/* Others poll: leave with notifications asked for, and nothing behind that came before. */
@@ -464,11 +486,12 @@ HOT static int shm_reap(struct transport *transport, int64_t timeout_ns)
 		more = shm_drain(shm, &error);
 		n = more < 0 ? more : n + more;
 	}
-	return n < 0 ? lose(shm, &error) : n;
+	return n < 0 ? shm_lose(shm, &error) : n;
 }
 
 const struct transport_ops transport_shm = {
 	.scheme = "shm",
+	.reconnects = true,
 	.open = shm_new,
 	.free = shm_free,
 	.device = shm_device,

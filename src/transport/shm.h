@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * shm: a daemon on this machine as if it were a device: libvaccel is the vhost-user front-end and the driver in one.
- * shm.c connects and speaks for the transport; shm_request.c builds requests and takes their answers.
+ * shm_connection.c connects, and does so again; shm_request.c builds requests and takes their answers; shm.c has
+ * sessions, buffers, and waits.
  *
  * Memory: everything that the daemon sees lies in regions of the front-end. The rings have one of their own; requests
  * and registered buffers are blocks of the arena. One block holds all of a request:
@@ -11,9 +12,17 @@
  * An argument in a registered buffer travels as a range of it; any other memory is copied into the block and, if it is
  * an output and the request succeeded, out of it again.
  *
- * Locks: a queue's lock covers its ring and the lost flag's decision: a request is either in the ring before the
- * connection is found lost, and completed by that, or refused. The reaper's rule makes take-out single-threaded. Lock
- * order: none is taken inside another, but the arena's inside none and the front-end's inside the arena's.
+ * Connections are numbered. One that is lost completes all that was in flight; whoever calls next connects to the daemon
+ * that listens now, which is offered the same memory and told of the same sessions and buffers. What it calls them is in
+ * struct shm_session and struct shm_buffer; the library's ids are pointers to those. A request is built for a connection
+ * and goes into the ring of that one only: otherwise it is built again. The rings are new with each connection. (The
+ * worker of a daemon that died was killed with it, and writes no more by the time that another one listens.)
+ *
+ * Locks: a queue's lock covers its ring and the connection's decision: a request is either in the ring before the
+ * connection is found lost, and completed by that, or refused. The reaper's rule makes take-out single-threaded; who
+ * connects again seizes the reaper to change what is only read there. Lock order: again_lock comes first, and calls may
+ * be waited for under it; otherwise none is taken inside another, but the arena's inside none and the front-end's inside
+ * the arena's.
  *
  * The daemon is believed as little as a guest believes a device: ids and lengths of the ring are checked against
  * private memory, responses are copied before they are read, and a broken ring ends the connection.
@@ -27,11 +36,13 @@
 #include "transport/arena.h"
 #include "transport/transport.h"
 #include "util/spin.h"
+#include "util/util.h"
 #include "vhost/driver_ring.h"
 #include "vhost/frontend.h"
 
 #define SHM_MAX_QUEUES 4
 #define SHM_RING_SIZE  256
+#define SHM_TRIES      16 /* connections for one call: a daemon that always goes away keeps nobody for ever */
 
 struct shm_queue {
 	pthread_mutex_t lock;
@@ -39,9 +50,25 @@ struct shm_queue {
 	int kick;
 };
 
+/* What the library's ids of sessions and buffers point to. id changes with the connection; atomic. */
+struct shm_buffer {
+	uint64_t id;
+	struct arena_block block;
+	/* Under again_lock: */
+	struct shm_buffer *next, **prev;
+};
+
+struct shm_session {
+	uint64_t id;
+	/* Under again_lock: */
+	struct shm_buffer *buffers;
+	struct shm_session *next, **prev;
+};
+
 struct shm {
 	struct transport transport;
 	struct transport_sink sink;
+	char *path;
 	struct frontend *frontend;
 	struct virtio_accel_config config; /* in host byte order */
 	struct frontend_region *rings;
@@ -56,12 +83,21 @@ struct shm {
 	uint64_t next_id;
 	uint32_t n_posted; /* requests that nobody waits for; atomic */
 	bool polled;	   /* somebody polls the epoll descriptor */
-	bool lost;
+
+	/* Even: the number of the connection in use; odd: of the one that is being set up; 0: lost. Atomic. */
+	uint64_t connection;
+	pthread_mutex_t again_lock; /* held by who connects again */
+	/* Under it: */
+	uint64_t n_connections; /* twice the number of tries */
+	struct shm_session *sessions;
+	uint32_t n_failures; /* to connect again; atomic */
+	struct error failure; /* the last one */
 };
 
 /* One request in the ring: a transport_request's, or one that the transport itself waits for. */
 struct shm_request {
 	struct shm *shm;
+	uint64_t connection; /* whose ids are in the message */
 	struct shm_queue *queue;
 	struct arena_block block;
 	struct dring_table table;
@@ -85,14 +121,14 @@ struct shm_request {
 int shm_submit(struct transport *transport, struct transport_request *request, struct error *error);
 
 /*
- * A request of the transport's own; waits. room: bytes that args[0] of the request is to point to (QUERY), whose
- * contents land in data; 0: none. *ret_value may be NULL.
+ * A request of the transport's own, with the ids of a connection; waits. room: bytes that args[0] of the request is to
+ * point to (QUERY), whose contents land in data; 0: none. *ret_value may be NULL. -ECONNRESET: see shm_lost().
  */
-int shm_control(struct shm *shm, struct wire_request *wire, void *data, size_t room, uint64_t *ret_value,
-		struct error *error);
+int shm_control(struct shm *shm, uint64_t connection, struct wire_request *wire, void *data, size_t room,
+		uint64_t *ret_value, struct error *error);
 
 /* The same, without waiting for the answer, whatever it is. -EAGAIN: no room. */
-int shm_post(struct shm *shm, struct wire_request *wire, struct error *error);
+int shm_post(struct shm *shm, uint64_t connection, struct wire_request *wire, struct error *error);
 
 /* When nobody uses the transport any more: frees what was posted and has not been answered. */
 void shm_forget(struct shm *shm);
@@ -106,5 +142,29 @@ bool shm_arm(struct shm *shm);
 bool shm_arm_elsewhere(struct shm *shm);
 /* Ends the connection: completes everything with -ECONNRESET. Only from reap(). */
 void shm_give_up(struct shm *shm, const struct error *cause);
+
+/* The first connection. */
+int shm_connect(struct shm *shm, struct error *error);
+/* Connects again, or waits for who does. -ECONNRESET: not now; the sentence says why. */
+int shm_connect_again(struct shm *shm, uint64_t *ret_connection, struct error *error);
+/* From reap(): the connection is lost. Returns -ECONNRESET. */
+int shm_lose(struct shm *shm, const struct error *cause);
+/* After an -ECONNRESET: whether it was for want of the connection, so that the next shm_ready() finds another. */
+bool shm_lost(struct shm *shm, uint64_t connection);
+
+static inline bool shm_is_ready(uint64_t connection)
+{
+	return connection && !(connection & 1);
+}
+
+/* The connection to build a request for, after connecting again if that must be. */
+HOT static inline int shm_ready(struct shm *shm, uint64_t *ret_connection, struct error *error)
+{
+	*ret_connection = __atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE);
+	return shm_is_ready(*ret_connection) ? 0 : shm_connect_again(shm, ret_connection, error);
+}
+
+/* REGISTER for a buffer, whose session is set by the caller. extent: for the message to point to. */
+void shm_describe_buffer(const struct shm_buffer *buffer, struct wire_extent *extent, struct wire_request *ret_wire);
 
 #endif

@@ -49,7 +49,8 @@ HOT static int lay_out(const struct wire_request *wire, const uint64_t *copies, 
 	return 0;
 }
 
-HOT static int new_request(struct shm *shm, const struct layout *layout, struct shm_request **ret, struct error *error)
+HOT static int new_request(struct shm *shm, uint64_t connection, const struct layout *layout, struct shm_request **ret,
+			   struct error *error)
 {
 	struct shm_request *sr = malloc(sizeof(*sr));
 	uint8_t *data;
@@ -65,6 +66,7 @@ HOT static int new_request(struct shm *shm, const struct layout *layout, struct 
 	}
 	data = sr->block.data;
 	sr->shm = shm;
+	sr->connection = connection;
 	sr->id = __atomic_add_fetch(&shm->next_id, 1, __ATOMIC_RELAXED);
 	sr->table = (struct dring_table){ .desc = (struct vring_desc *)data, .addr = sr->block.addr };
 	sr->response = data + layout->response;
@@ -93,7 +95,7 @@ HOT static int send_request(struct shm *shm, struct shm_request *sr, struct erro
 	int r;
 
 	pthread_mutex_lock(&queue->lock);
-	if (__atomic_load_n(&shm->lost, __ATOMIC_ACQUIRE)) {
+	if (__atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE) != sr->connection) {
 		r = error_set(error, -ECONNRESET, "request: the connection to the daemon is lost");
 	} else {
 		r = dring_add(&queue->ring, sr->bufs, 2, indirect ? &sr->table : NULL, sr);
@@ -147,12 +149,27 @@ HOT static void fill_args(const struct op_request *op, struct shm_request *sr, c
 	}
 }
 
-/* Everything of the message but what depends on where the block is. */
+static uint64_t session_id(uint64_t handle)
+{
+	return handle ? __atomic_load_n(&((const struct shm_session *)(uintptr_t)handle)->id, __ATOMIC_RELAXED) : 0;
+}
+
+static uint64_t buffer_id(uint64_t handle)
+{
+	return handle ? __atomic_load_n(&((const struct shm_buffer *)(uintptr_t)handle)->id, __ATOMIC_RELAXED) : 0;
+}
+
+static struct shm_queue *queue_of(struct shm *shm, uint64_t session)
+{
+	return &shm->queues[session % __atomic_load_n(&shm->n_queues, __ATOMIC_RELAXED)];
+}
+
+/* Everything of the message but what depends on where the block is. Ids of a connection that is over are never sent. */
 HOT static void describe(const struct op_request *op, struct wire_request *wire)
 {
 	*wire = (struct wire_request){
 		.type = VIRTIO_ACCEL_T_OP,
-		.session = op->session,
+		.session = session_id(op->session),
 		.op = op->op,
 		.deadline_ms = op->deadline_ms,
 		.n_args = op->n_args,
@@ -165,14 +182,15 @@ HOT static void describe(const struct op_request *op, struct wire_request *wire)
 			.kind = arg->buffer ? VIRTIO_ACCEL_ARG_BUFFER : VIRTIO_ACCEL_ARG_EXTENTS,
 			.dir = (uint8_t)arg->dir,
 			.n_extents = arg->buffer || !arg->len ? 0 : 1,
-			.buffer = arg->buffer,
+			.buffer = buffer_id(arg->buffer),
 			.offset = arg->buffer ? arg->offset : 0,
 		};
 		wire->n_extents += wire->args[i].n_extents;
 	}
 }
 
-HOT static int build(struct shm *shm, struct transport_request *request, struct shm_request **ret, struct error *error)
+HOT static int build(struct shm *shm, uint64_t connection, struct transport_request *request, struct shm_request **ret,
+		     struct error *error)
 {
 	const struct op_request *op = &request->op;
 	_Alignas(16) uint8_t params[OP_MAX_PARAMS];
@@ -190,7 +208,7 @@ HOT static int build(struct shm *shm, struct transport_request *request, struct 
 		copies[i] = copied_bytes(&op->args[i]);
 	r = lay_out(&wire, copies, op->n_args, &layout, error);
 	if (r == 0)
-		r = new_request(shm, &layout, &sr, error);
+		r = new_request(shm, connection, &layout, &sr, error);
 	if (r < 0)
 		return r;
 	fill_args(op, sr, &layout, &wire, extents);
@@ -200,29 +218,44 @@ HOT static int build(struct shm *shm, struct transport_request *request, struct 
 	wire.params = params;
 	wire_encode(&wire, (uint8_t *)sr->block.data + layout.message);
 	sr->request = request;
+	/* Ids of sessions count up, so they spread; one session's requests stay in order. */
+	sr->queue = queue_of(shm, wire.session);
 	*ret = sr;
 	return 0;
+}
+
+HOT static int submit_once(struct shm *shm, uint64_t connection, struct transport_request *request,
+			   struct error *error)
+{
+	struct shm_request *sr;
+	int r = build(shm, connection, request, &sr, error);
+
+	if (r < 0)
+		return r;
+	request->cookie = sr->id;
+	trace_mark(&shm->transport, &request->times.encoded);
+	r = send_request(shm, sr, error);
+	trace_mark(&shm->transport, &request->times.submitted);
+	if (r < 0)
+		free_request(sr);
+	return r;
 }
 
 HOT int shm_submit(struct transport *transport, struct transport_request *request, struct error *error)
 {
 	struct shm *shm = container_of(transport, struct shm, transport);
-	struct shm_request *sr;
-	int r;
+	uint64_t connection;
+	int r, tries = 0;
 
 	if (request->op.deadline_ms && !frontend_has_feature(shm->frontend, VIRTIO_ACCEL_F_DEADLINE))
 		return error_set(error, -EOPNOTSUPP, "request: the daemon knows no deadlines");
-	r = build(shm, request, &sr, error);
-	if (r < 0)
-		return r;
-	request->cookie = sr->id;
-	/* Ids of sessions count up, so they spread; one session's requests stay in order. */
-	sr->queue = &shm->queues[request->op.session % shm->n_queues];
-	trace_mark(transport, &request->times.encoded);
-	r = send_request(shm, sr, error);
-	trace_mark(transport, &request->times.submitted);
-	if (r < 0)
-		free_request(sr);
+	do {
+		r = shm_ready(shm, &connection, error);
+		if (r < 0)
+			return r;
+		r = submit_once(shm, connection, request, error);
+		/* Nobody has seen it: another connection will do. */
+	} while (r == -ECONNRESET && shm_lost(shm, connection) && ++tries < SHM_TRIES);
 	return r;
 }
 
@@ -375,9 +408,10 @@ bool shm_arm_elsewhere(struct shm *shm)
 {
 	bool pending = false;
 
-	for (uint32_t i = 0; i < shm->n_queues; i++) {
+	for (uint32_t i = 0; i < SHM_MAX_QUEUES; i++) {
 		pthread_mutex_lock(&shm->queues[i].lock);
-		pending |= dring_arm(&shm->queues[i].ring);
+		if (shm->queues[i].ring.size)
+			pending |= dring_arm(&shm->queues[i].ring);
 		pthread_mutex_unlock(&shm->queues[i].lock);
 	}
 	return pending;
@@ -385,8 +419,9 @@ bool shm_arm_elsewhere(struct shm *shm)
 
 void shm_give_up(struct shm *shm, const struct error *cause)
 {
-	__atomic_store_n(&shm->lost, true, __ATOMIC_RELEASE);
-	for (uint32_t i = 0; i < shm->n_queues; i++) {
+	__atomic_store_n(&shm->connection, 0, __ATOMIC_RELEASE);
+	/* All locks, so that whoever takes one later sees it. */
+	for (uint32_t i = 0; i < SHM_MAX_QUEUES; i++) {
 		for (;;) {
 			struct shm_request *sr;
 
@@ -406,8 +441,8 @@ void shm_give_up(struct shm *shm, const struct error *cause)
 /* ---- Requests of the transport's own ---- */
 
 /* Builds, sends and waits once. -EAGAIN: no room, try again after the next completion. */
-static int control_once(struct shm *shm, struct wire_request *wire, void *data, size_t room, uint64_t *ret_value,
-			struct error *error)
+static int control_once(struct shm *shm, uint64_t connection, struct wire_request *wire, void *data, size_t room,
+			uint64_t *ret_value, struct error *error)
 {
 	struct wire_extent extent = { .len = room };
 	uint64_t copies[1] = { room };
@@ -417,7 +452,7 @@ static int control_once(struct shm *shm, struct wire_request *wire, void *data, 
 
 	r = lay_out(wire, copies, room ? 1 : 0, &layout, error);
 	if (r == 0)
-		r = new_request(shm, &layout, &sr, error);
+		r = new_request(shm, connection, &layout, &sr, error);
 	if (r < 0)
 		return r;
 	if (room) {
@@ -428,7 +463,7 @@ static int control_once(struct shm *shm, struct wire_request *wire, void *data, 
 	}
 	wire->id = sr->id;
 	wire_encode(wire, (uint8_t *)sr->block.data + layout.message);
-	sr->queue = &shm->queues[wire->session % shm->n_queues];
+	sr->queue = queue_of(shm, wire->session);
 	r = send_request(shm, sr, error);
 	if (r == 0) {
 		reaper_wait(&shm->transport.reaper, &sr->item, -1);
@@ -447,12 +482,12 @@ static int control_once(struct shm *shm, struct wire_request *wire, void *data, 
 	return r;
 }
 
-int shm_control(struct shm *shm, struct wire_request *wire, void *data, size_t room, uint64_t *ret_value,
-		struct error *error)
+int shm_control(struct shm *shm, uint64_t connection, struct wire_request *wire, void *data, size_t room,
+		uint64_t *ret_value, struct error *error)
 {
 	for (;;) {
 		uint64_t ticket = reaper_ticket(&shm->transport.reaper);
-		int r = control_once(shm, wire, data, room, ret_value, error);
+		int r = control_once(shm, connection, wire, data, room, ret_value, error);
 
 		if (r != -EAGAIN)
 			return r;
@@ -460,14 +495,14 @@ int shm_control(struct shm *shm, struct wire_request *wire, void *data, size_t r
 	}
 }
 
-int shm_post(struct shm *shm, struct wire_request *wire, struct error *error)
+int shm_post(struct shm *shm, uint64_t connection, struct wire_request *wire, struct error *error)
 {
 	struct shm_request *sr;
 	struct layout layout;
 	int r = lay_out(wire, NULL, 0, &layout, error);
 
 	if (r == 0)
-		r = new_request(shm, &layout, &sr, error);
+		r = new_request(shm, connection, &layout, &sr, error);
 	if (r < 0)
 		return r;
 	sr->posted = true;

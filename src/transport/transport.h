@@ -81,6 +81,8 @@ struct transport_limits {
 
 struct transport_ops {
 	const char *scheme; /* "local" of "local:REST" */
+	/* A lost connection may be followed by another one: fd() stays good, and is not ready for the loss for ever. */
+	bool reconnects;
 	int (*open)(const char *rest, const struct transport_sink *sink, struct transport **ret_transport,
 		    struct error *error);
 	void (*free)(struct transport *transport);

@@ -326,15 +326,19 @@ static void region_unmap(struct frontend_region *region)
 	free(region);
 }
 
+static void close_connection(struct frontend *frontend)
+{
+	close_fd(&frontend->fd);
+	if (frontend->backend_fd >= 0)
+		vhost_rx_reset(&frontend->backend_rx);
+	close_fd(&frontend->backend_fd);
+}
+
 void frontend_free(struct frontend *frontend)
 {
 	if (!frontend)
 		return;
-	close(frontend->fd);
-	if (frontend->backend_fd >= 0) {
-		vhost_rx_reset(&frontend->backend_rx);
-		close(frontend->backend_fd);
-	}
+	close_connection(frontend);
 	while (frontend->regions) {
 		struct frontend_region *region = frontend->regions;
 
@@ -528,6 +532,60 @@ int frontend_region_free(struct frontend *frontend, struct frontend_region *regi
 	r = send_region(frontend, VHOST_REM_MEM_REG, region, error);
 	pthread_mutex_unlock(&frontend->lock);
 	region_unmap(region);
+	return r;
+}
+
+/* ---- Another connection ---- */
+
+void frontend_hang_up(const struct frontend *frontend)
+{
+	shutdown(frontend->fd, SHUT_RDWR);
+}
+
+static int check_successor(const struct frontend *frontend, const struct frontend *next, struct error *error)
+{
+	uint64_t missing = frontend->features & ~next->features;
+	uint64_t missing_protocol = frontend->protocol_features & ~next->protocol_features;
+
+	if (missing || missing_protocol)
+		return error_set(error, -EOPNOTSUPP,
+				 "the new back-end lacks features %#llx and protocol features %#llx, which are in use",
+				 (unsigned long long)missing, (unsigned long long)missing_protocol);
+	if (frontend->n_regions > next->max_regions)
+		return error_set(error, -ENOSPC, "shared memory: the new back-end takes %u regions, %u are in use",
+				 next->max_regions, frontend->n_regions);
+	return 0;
+}
+
+static int offer_regions(struct frontend *frontend, struct error *error)
+{
+	int r = 0;
+
+	if (!frontend_has_protocol(frontend, VHOST_PF_CONFIGURE_MEM_SLOTS))
+		return frontend->n_regions ? send_table(frontend, error) : 0;
+	for (struct frontend_region *region = frontend->regions; region && r == 0; region = region->next)
+		r = send_region(frontend, VHOST_ADD_MEM_REG, region, error);
+	return r;
+}
+
+int frontend_adopt(struct frontend *frontend, struct frontend *next, struct error *error)
+{
+	int r;
+
+	pthread_mutex_lock(&frontend->lock);
+	r = check_successor(frontend, next, error);
+	if (r == 0) {
+		close_connection(frontend);
+		frontend->fd = next->fd;
+		frontend->backend_fd = next->backend_fd;
+		frontend->max_queues = next->max_queues;
+		frontend->max_regions = next->max_regions;
+		frontend->broken = false;
+		next->fd = next->backend_fd = -1;
+		r = offer_regions(frontend, error);
+	}
+	pthread_mutex_unlock(&frontend->lock);
+	frontend_free(next);
 	return r;
 }
 

@@ -50,6 +50,15 @@ int frontend_attach(int fd, const struct frontend_options *options, struct front
 /* Hangs up and unmaps all regions. */
 void frontend_free(struct frontend *frontend);
 
+/* Ends the conversation: the back-end sees it at once, the descriptors stay ours. Not beside frontend_adopt(). */
+void frontend_hang_up(const struct frontend *frontend);
+/*
+ * Goes on with the connection of next, which it takes over, also on failure: with the features of before, and the same
+ * regions at the same addresses; its own connection is closed. -EOPNOTSUPP, -ENOSPC: the back-end behind next has fewer
+ * features or regions; then nothing has changed. Nobody else may use the descriptors meanwhile.
+ */
+int frontend_adopt(struct frontend *frontend, struct frontend *next, struct error *error);
+
 uint64_t frontend_features(const struct frontend *frontend);
 uint64_t frontend_protocol_features(const struct frontend *frontend);
 static inline bool frontend_has_feature(const struct frontend *frontend, unsigned int bit)
