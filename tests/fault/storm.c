@@ -4,10 +4,11 @@
  * connection and several products in flight, some of which may run again and some not. Every result is checked, and
  * that each request completes exactly once.
  *
- *   storm URL SECONDS TAG STOP PROGRESS
+ *   storm URL SECONDS TAG STOP PROGRESS [again]
  *
  * It runs until the file STOP appears, and keeps its counters in the file PROGRESS, where the script sees without a line
  * per request how far each session is. SECONDS: nothing completes for so long: it gives up.
+ * again: a lost connection is followed by another one; otherwise it ends a session.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "product.h"
@@ -29,6 +31,7 @@ struct progress {
 	uint64_t done;	      /* completed, however */
 	uint64_t interrupted; /* with EOWNERDEAD, as they may not run twice */
 	uint64_t died;	      /* with EIO: two workers died in it */
+	uint64_t lost;	      /* with ECONNRESET, and that is no failure */
 	uint64_t wrong;	      /* anything else */
 };
 
@@ -51,6 +54,7 @@ struct storm {
 static const char *url, *stop;
 static int patience_ms;
 static int progress_fd;
+static bool again;
 
 /* In one piece, so that the script never sees half of it. */
 static void publish(const struct storm *storm)
@@ -90,12 +94,19 @@ static int submit_all(struct storm *storm)
 		product_fill(&slot->product, (int)(storm->progress.submitted % 1000));
 		storm->progress.submitted++;
 		r = vaccel_submit(storm->session, &slot->product.call, &slot->request);
+		if (r == -ECONNRESET && again) {
+			/* As if it had completed. */
+			slot->request = NULL;
+			storm->progress.done++;
+			storm->progress.lost++;
+			r = 0;
+		}
 	}
 	publish(storm);
 	return r;
 }
 
-static void judge(struct storm *storm, const struct slot *slot, int r)
+static int judge(struct storm *storm, const struct slot *slot, int r)
 {
 	bool right = r == 0 ? product_right(&slot->product) : product_intact(&slot->product);
 
@@ -105,11 +116,20 @@ static void judge(struct storm *storm, const struct slot *slot, int r)
 	} else if (right && r == -EIO) {
 		storm->progress.died++;
 		say("session %d died: %s", storm->index, vaccel_error());
+	} else if (right && r == -ECONNRESET) {
+		storm->progress.lost++;
+		return again ? 0 : r;
 	} else if (!right || r < 0) {
 		storm->progress.wrong++;
 		say("session %d beta %g: %d %s%s", storm->index, slot->product.beta, r, r < 0 ? vaccel_error() : "",
 		    right ? "" : " wrong");
 	}
+	return 0;
+}
+
+static bool any_in_flight(const struct storm *storm)
+{
+	return storm->progress.done < storm->progress.submitted;
 }
 
 /* Takes one completion. */
@@ -120,9 +140,11 @@ static int reap(struct storm *storm)
 	struct slot *slot;
 	int r;
 
-	while ((r = vaccel_context_next(storm->context, &request)) == -EAGAIN)
+	while ((r = vaccel_context_next(storm->context, &request)) == -EAGAIN && any_in_flight(storm))
 		if (poll(&p, 1, patience_ms) == 0)
 			return -ETIME;
+	if ((r == -ECONNRESET && again && !any_in_flight(storm)) || r == -EAGAIN)
+		return 0;
 	if (r < 0)
 		return r;
 	slot = vaccel_request_user_data(request);
@@ -130,10 +152,10 @@ static int reap(struct storm *storm)
 		say("session %d: completed twice", storm->index);
 		return -EBADMSG;
 	}
-	judge(storm, slot, vaccel_request_wait(request, 0));
+	r = judge(storm, slot, vaccel_request_wait(request, 0));
 	vaccel_request_free(request);
 	slot->request = NULL;
-	return 0;
+	return r;
 }
 
 static int close_storm(struct storm *storm)
@@ -141,9 +163,9 @@ static int close_storm(struct storm *storm)
 	struct vaccel_request *request;
 	int r = 0;
 
-	while (r == 0 && storm->progress.done < storm->progress.submitted)
+	while (r == 0 && any_in_flight(storm))
 		r = reap(storm);
-	if (r == 0 && vaccel_context_next(storm->context, &request) != -EAGAIN) {
+	if (r == 0 && vaccel_context_next(storm->context, &request) >= 0) {
 		say("session %d: one more completion than requests", storm->index);
 		r = -EBADMSG;
 	}
@@ -179,14 +201,15 @@ int main(int argc, char **argv)
 	static struct storm storms[SESSIONS];
 	int failed = 0;
 
-	if (argc != 6) {
-		fprintf(stderr, "usage: storm URL SECONDS TAG STOP PROGRESS\n");
+	if (argc != 6 && (argc != 7 || strcmp(argv[6], "again"))) {
+		fprintf(stderr, "usage: storm URL SECONDS TAG STOP PROGRESS [again]\n");
 		return 2;
 	}
 	url = argv[1];
 	patience_ms = atoi(argv[2]) * 1000;
 	say_tag = argv[3];
 	stop = argv[4];
+	again = argc == 7;
 	progress_fd = open(argv[5], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 	if (progress_fd < 0) {
 		perror(argv[5]);
@@ -202,8 +225,8 @@ int main(int argc, char **argv)
 
 		pthread_join(storms[i].thread, NULL);
 		failed |= storms[i].result < 0;
-		say("session %d: %ju submitted, %ju done, %ju interrupted, %ju died, %ju wrong", i,
-		    (uintmax_t)p->submitted, (uintmax_t)p->done, (uintmax_t)p->interrupted, (uintmax_t)p->died,
+		say("session %d: %ju submitted, %ju done, %ju interrupted, %ju died, %ju lost, %ju wrong", i,
+		    (uintmax_t)p->submitted, (uintmax_t)p->done, (uintmax_t)p->interrupted, (uintmax_t)p->died, (uintmax_t)p->lost,
 		    (uintmax_t)p->wrong);
 	}
 	return failed;

@@ -29,16 +29,16 @@ SESSIONS = 4
 DOUBLE = 10
 PAUSE = 0.02
 
-Row = collections.namedtuple("Row", "submitted done interrupted died wrong")
+Row = collections.namedtuple("Row", "submitted done interrupted died lost wrong")
 
 
 class Storm:
     """The load, seen through its counters."""
 
-    def __init__(self, side, url, tag="storm"):
+    def __init__(self, side, url, tag="storm", more=""):
         self.side, self.tag = side, tag
         self.file = side.out / f"{tag}.progress"
-        side.run(f"{{ {STORM} {url} {fixture.STUCK} {tag} {side.path(tag + '.stop')} {side.path(self.file.name)}; "
+        side.run(f"{{ {STORM} {url} {fixture.STUCK} {tag} {side.path(tag + '.stop')} {side.path(self.file.name)} {more}; "
                  f"echo \"{tag} status $?\"; }} &")
         until("the load to begin", lambda: all(row.done for row in self.rows()))
 
@@ -48,8 +48,8 @@ class Storm:
             data = self.file.read_bytes()
         except FileNotFoundError:
             data = b""
-        data = data.ljust(SESSIONS * 40, b"\0")
-        return [Row(*struct.unpack_from("<5Q", data, 40 * i)) for i in range(SESSIONS)]
+        data = data.ljust(SESSIONS * 48, b"\0")
+        return [Row(*struct.unpack_from("<6Q", data, 48 * i)) for i in range(SESSIONS)]
 
     def beyond(self, rows):
         """Waits until all that these rows had in flight has completed."""
