@@ -16,23 +16,6 @@
 /* Pauses of 10, 20, ... ms: 150 in all. */
 #define CONNECT_AGAIN 4
 
-/* Into and out of a list with back pointers; under again_lock. */
-#define LINK(list, object)                                      \
-	do {                                                    \
-		(object)->next = (list);                        \
-		(object)->prev = &(list);                       \
-		if ((list))                                     \
-			(list)->prev = &(object)->next;         \
-		(list) = (object);                              \
-	} while (0)
-
-#define UNLINK(object)                                          \
-	do {                                                    \
-		*(object)->prev = (object)->next;               \
-		if ((object)->next)                             \
-			(object)->next->prev = (object)->prev;  \
-	} while (0)
-
 static struct shm *shm_of(struct transport *transport)
 {
 	return container_of(transport, struct shm, transport);
@@ -202,7 +185,7 @@ static int open_once(struct shm *shm, uint64_t connection, struct shm_session *s
 		return r;
 	pthread_mutex_lock(&shm->again_lock);
 	if (__atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE) == connection)
-		LINK(shm->sessions, session);
+		LIST_INSERT_HEAD(&shm->sessions, session, entry);
 	else
 		r = error_set(error, -ECONNRESET, "session: the connection to the daemon is lost");
 	pthread_mutex_unlock(&shm->again_lock);
@@ -255,7 +238,7 @@ static int shm_session_close(struct transport *transport, uint64_t id, struct er
 
 	pthread_mutex_lock(&shm->again_lock);
 	connection = __atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE);
-	UNLINK(session);
+	LIST_REMOVE(session, entry);
 	pthread_mutex_unlock(&shm->again_lock);
 	r = close_at(shm, connection, session->id, error);
 	free(session);
@@ -300,7 +283,7 @@ static int register_once(struct shm *shm, uint64_t connection, struct shm_sessio
 		return r;
 	pthread_mutex_lock(&shm->again_lock);
 	if (__atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE) == connection)
-		LINK(session->buffers, buffer);
+		LIST_INSERT_HEAD(&session->buffers, buffer, entry);
 	else
 		r = error_set(error, -ECONNRESET, "buffer: the connection to the daemon is lost");
 	pthread_mutex_unlock(&shm->again_lock);
@@ -360,7 +343,7 @@ static int remove_buffer(struct shm *shm, struct shm_session *session, struct sh
 
 	pthread_mutex_lock(&shm->again_lock);
 	connection = __atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE);
-	UNLINK(buffer);
+	LIST_REMOVE(buffer, entry);
 	wire.session = session->id;
 	wire.object = buffer->id;
 	pthread_mutex_unlock(&shm->again_lock);
@@ -369,7 +352,7 @@ static int remove_buffer(struct shm *shm, struct shm_session *session, struct sh
 	if (r == -EBUSY) {
 		pthread_mutex_lock(&shm->again_lock);
 		if (__atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE) == connection)
-			LINK(session->buffers, buffer);
+			LIST_INSERT_HEAD(&session->buffers, buffer, entry);
 		else
 			r = 0;
 		pthread_mutex_unlock(&shm->again_lock);

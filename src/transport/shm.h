@@ -31,6 +31,7 @@
 #define VACCEL_TRANSPORT_SHM_H
 
 #include <pthread.h>
+#include <sys/queue.h>
 
 #include "op/wire.h"
 #include "transport/arena.h"
@@ -55,14 +56,14 @@ struct shm_buffer {
 	uint64_t id;
 	struct arena_block block;
 	/* Under again_lock: */
-	struct shm_buffer *next, **prev;
+	LIST_ENTRY(shm_buffer) entry;
 };
 
 struct shm_session {
 	uint64_t id;
 	/* Under again_lock: */
-	struct shm_buffer *buffers;
-	struct shm_session *next, **prev;
+	LIST_HEAD(, shm_buffer) buffers;
+	LIST_ENTRY(shm_session) entry;
 };
 
 struct shm {
@@ -89,8 +90,8 @@ struct shm {
 	pthread_mutex_t again_lock; /* held by who connects again */
 	/* Under it: */
 	uint64_t n_connections; /* twice the number of tries */
-	struct shm_session *sessions;
-	uint32_t n_failures; /* to connect again; atomic */
+	LIST_HEAD(, shm_session) sessions;
+	uint32_t n_failures;  /* to connect again; atomic */
 	struct error failure; /* the last one */
 };
 

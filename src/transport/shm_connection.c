@@ -269,7 +269,8 @@ static int restore_session(struct shm *shm, uint64_t connection, struct shm_sess
 		return r;
 	}
 	__atomic_store_n(&session->id, id, __ATOMIC_RELAXED);
-	for (struct shm_buffer *buffer = session->buffers; r == 0 && buffer; buffer = buffer->next)
+	for (struct shm_buffer *buffer = LIST_FIRST(&session->buffers); r == 0 && buffer;
+	     buffer = LIST_NEXT(buffer, entry))
 		r = restore_buffer(shm, connection, id, buffer, error);
 	return r;
 }
@@ -280,11 +281,12 @@ static int restore(struct shm *shm, uint64_t connection, struct error *error)
 	uint64_t expected = connection;
 	int r = 0;
 
-	for (struct shm_session *session = shm->sessions; r == 0 && session; session = session->next)
+	for (struct shm_session *session = LIST_FIRST(&shm->sessions); r == 0 && session;
+	     session = LIST_NEXT(session, entry))
 		r = restore_session(shm, connection, session, error);
 	/* It may have been lost already. */
-	if (r == 0 && !__atomic_compare_exchange_n(&shm->connection, &expected, connection + 1, false,
-						   __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+	if (r == 0 && !__atomic_compare_exchange_n(&shm->connection, &expected, connection + 1, false, __ATOMIC_ACQ_REL,
+						   __ATOMIC_ACQUIRE))
 		r = error_set(error, -ECONNRESET, "the new daemon went away");
 	return r;
 }

@@ -224,8 +224,7 @@ HOT static int build(struct shm *shm, uint64_t connection, struct transport_requ
 	return 0;
 }
 
-HOT static int submit_once(struct shm *shm, uint64_t connection, struct transport_request *request,
-			   struct error *error)
+HOT static int submit_once(struct shm *shm, uint64_t connection, struct transport_request *request, struct error *error)
 {
 	struct shm_request *sr;
 	int r = build(shm, connection, request, &sr, error);

@@ -226,8 +226,8 @@ int main(int argc, char **argv)
 		pthread_join(storms[i].thread, NULL);
 		failed |= storms[i].result < 0;
 		say("session %d: %ju submitted, %ju done, %ju interrupted, %ju died, %ju lost, %ju wrong", i,
-		    (uintmax_t)p->submitted, (uintmax_t)p->done, (uintmax_t)p->interrupted, (uintmax_t)p->died, (uintmax_t)p->lost,
-		    (uintmax_t)p->wrong);
+		    (uintmax_t)p->submitted, (uintmax_t)p->done, (uintmax_t)p->interrupted, (uintmax_t)p->died,
+		    (uintmax_t)p->lost, (uintmax_t)p->wrong);
 	}
 	return failed;
 }
