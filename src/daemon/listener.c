@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -11,6 +12,10 @@
 #include <unistd.h>
 
 #include "util/util.h"
+
+/* How long a socket may be held by what is left of a daemon that was killed. */
+#define RELEASE_STEPS	20
+#define RELEASE_STEP_MS 50
 
 static int make_address(const char *path, struct sockaddr_un *ret_address, struct error *error)
 {
@@ -22,6 +27,21 @@ static int make_address(const char *path, struct sockaddr_un *ret_address, struc
 	*ret_address = (struct sockaddr_un){ .sun_family = AF_UNIX };
 	memcpy(ret_address->sun_path, path, len);
 	return 0;
+}
+
+/* Somebody listens, or at least holds the socket. */
+static bool is_taken(const struct sockaddr_un *address)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0;
+}
+
+/* A daemon that was killed just now may hold it a little longer, in a child that was to become its worker. */
+static void await_release(const struct sockaddr_un *address)
+{
+	for (int i = 0; i < RELEASE_STEPS && is_taken(address); i++)
+		poll(NULL, 0, RELEASE_STEP_MS);
 }
 
 /* Removes what an earlier daemon left behind, and nothing else. */
@@ -36,6 +56,7 @@ static int clear_stale(const struct sockaddr_un *address, struct error *error)
 	if (!S_ISSOCK(st.st_mode))
 		return error_set(error, -EEXIST, "socket %s: there is a file of that name which is not a socket",
 				 address->sun_path);
+	await_release(address);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return error_set(error, -errno, "socket %s: %s", address->sun_path, strerror(errno));
