@@ -89,6 +89,7 @@ struct accel_device {
 
 	atomic64_t last_id; /* of requests and files */
 	atomic_t n_in_flight;
+	struct work_struct give_up; /* ends what a device does not answer any more */
 	wait_queue_head_t drained; /* n_in_flight became 0 */
 	wait_queue_head_t torn;	   /* a file left the list */
 	atomic_long_t n_pages;	   /* pinned, or in registered buffers */
@@ -148,7 +149,8 @@ struct accel_request {
 	struct accel_file *file; /* a reference */
 	u64 id;
 	u64 user_data;
-	bool async; /* its completion goes to the file's list */
+	u32 deadline_ms; /* 0: none */
+	bool async;	 /* its completion goes to the file's list */
 
 	struct accel_operand *operands;
 	unsigned int n_operands;
@@ -255,6 +257,7 @@ extern unsigned int accel_poll_us;
 
 /* main.c */
 void accel_device_put(struct accel_device *dev);
+void accel_device_give_up(struct accel_device *dev);
 int accel_device_charge(struct accel_device *dev, unsigned long pages);
 void accel_device_uncharge(struct accel_device *dev, unsigned long pages);
 

@@ -11,6 +11,10 @@
  *   5. what is left is answered with ENODEV, and registrations and DMA mappings end
  * Open files keep the struct, and all they can do with it is to reap, to unmap and to close.
  *
+ * A device that answers nothing any more is given up in the same way, but for 1 and 3: nothing may
+ * complete while it could still touch memory, so it is reset first. It comes back when it is bound
+ * again. Removal and suspending wait for that, and then find it gone.
+ *
  * Suspending is possible while no file is open; what sessions and buffers a device has cannot be
  * saved.
  */
@@ -210,6 +214,90 @@ static void accel_set_state(struct accel_device *dev, enum accel_state state)
 	}
 }
 
+/* Reset the device and delete its queues; requests stay on their lists. */
+static void accel_stop(struct accel_device *dev)
+{
+	unsigned int i;
+
+	accel_set_state(dev, ACCEL_GONE);
+	virtio_reset_device(dev->vdev);
+	for (i = 0; i < dev->info.num_queues; i++) {
+		struct accel_queue *queue = &dev->queues[i];
+
+		spin_lock_irq(&queue->lock);
+		while (virtqueue_detach_unused_buf(queue->vq))
+			;
+		spin_unlock_irq(&queue->lock);
+	}
+	dev->vdev->config->del_vqs(dev->vdev);
+	for (i = 0; i < dev->info.num_queues; i++)
+		dev->queues[i].vq = NULL;
+}
+
+static void accel_wake_all(struct accel_device *dev)
+{
+	struct accel_file *file;
+	unsigned int i;
+
+	for (i = 0; i < dev->info.num_queues; i++)
+		wake_up_all(&dev->queues[i].space);
+	spin_lock_irq(&dev->lock);
+	list_for_each_entry(file, &dev->files, node)
+		wake_up_poll(&file->wait, EPOLLHUP | EPOLLERR);
+	spin_unlock_irq(&dev->lock);
+}
+
+/* Steps 4 and 5. */
+static void accel_end(struct accel_device *dev)
+{
+	unsigned int i;
+
+	accel_stop(dev);
+	for (i = 0; i < dev->info.num_queues; i++)
+		accel_queue_abort(&dev->queues[i]);
+	accel_buffers_of_device_gone(dev);
+	accel_wake_all(dev);
+}
+
+static void accel_give_up_work(struct work_struct *work)
+{
+	struct accel_device *dev = container_of(work, struct accel_device, give_up);
+
+	if (!accel_device_running(dev))
+		goto put;
+	dev_err(&dev->vdev->dev, "%s does not answer: it is reset, and gone until it is bound again\n",
+		dev->name);
+	accel_set_state(dev, ACCEL_STOPPING);
+	synchronize_rcu(); /* notifications that are under way */
+	accel_wake_all(dev);
+	accel_end(dev);
+put:
+	accel_device_put(dev);
+}
+
+/* Nobody begins or is at it when this returns; who asks later finds the device gone, or running. */
+static void accel_give_up_cancel(struct accel_device *dev)
+{
+	if (cancel_work_sync(&dev->give_up))
+		accel_device_put(dev);
+}
+
+/**
+ * accel_device_give_up() - End a device that answers nothing any more.
+ * @dev: the device
+ *
+ * What is in flight completes with -ENODEV, a little later.
+ *
+ * Context: Any context.
+ * Return: nothing.
+ */
+void accel_device_give_up(struct accel_device *dev)
+{
+	kref_get(&dev->ref);
+	if (!queue_work(accel_wq, &dev->give_up))
+		accel_device_put(dev);
+}
+
 static struct accel_device *accel_device_new(struct virtio_device *vdev)
 {
 	struct accel_device *dev;
@@ -240,6 +328,7 @@ static struct accel_device *accel_device_new(struct virtio_device *vdev)
 		dev->dma_dev = vdev->dev.parent;
 		dev->dma_max = dma_max_mapping_size(dev->dma_dev) & PAGE_MASK;
 	}
+	INIT_WORK(&dev->give_up, accel_give_up_work);
 	init_waitqueue_head(&dev->drained);
 	init_waitqueue_head(&dev->torn);
 	spin_lock_init(&dev->lock);
@@ -276,26 +365,6 @@ static int accel_start(struct accel_device *dev)
 	accel_set_state(dev, ACCEL_RUNNING);
 	virtio_device_ready(dev->vdev);
 	return 0;
-}
-
-/* Reset the device and delete its queues; requests stay on their lists. */
-static void accel_stop(struct accel_device *dev)
-{
-	unsigned int i;
-
-	accel_set_state(dev, ACCEL_GONE);
-	virtio_reset_device(dev->vdev);
-	for (i = 0; i < dev->info.num_queues; i++) {
-		struct accel_queue *queue = &dev->queues[i];
-
-		spin_lock_irq(&queue->lock);
-		while (virtqueue_detach_unused_buf(queue->vq))
-			;
-		spin_unlock_irq(&queue->lock);
-	}
-	dev->vdev->config->del_vqs(dev->vdev);
-	for (i = 0; i < dev->info.num_queues; i++)
-		dev->queues[i].vq = NULL;
 }
 
 static int accel_probe(struct virtio_device *vdev)
@@ -338,19 +407,6 @@ put:
 	return ret;
 }
 
-static void accel_wake_all(struct accel_device *dev)
-{
-	struct accel_file *file;
-	unsigned int i;
-
-	for (i = 0; i < dev->info.num_queues; i++)
-		wake_up_all(&dev->queues[i].space);
-	spin_lock_irq(&dev->lock);
-	list_for_each_entry(file, &dev->files, node)
-		wake_up_poll(&file->wait, EPOLLHUP | EPOLLERR);
-	spin_unlock_irq(&dev->lock);
-}
-
 /* Wait for what is in flight, as long as there is hope. */
 static void accel_drain(struct accel_device *dev)
 {
@@ -370,18 +426,16 @@ static void accel_drain(struct accel_device *dev)
 static void accel_remove(struct virtio_device *vdev)
 {
 	struct accel_device *dev = vdev->priv;
-	unsigned int i;
 
 	misc_deregister(&dev->misc);
-	accel_set_state(dev, ACCEL_STOPPING);
-	synchronize_rcu(); /* notifications that are under way */
-	accel_wake_all(dev);
-	accel_drain(dev);
-	accel_stop(dev);
-	for (i = 0; i < dev->info.num_queues; i++)
-		accel_queue_abort(&dev->queues[i]);
-	accel_buffers_of_device_gone(dev);
-	accel_wake_all(dev);
+	accel_give_up_cancel(dev);
+	if (accel_device_running(dev)) {
+		accel_set_state(dev, ACCEL_STOPPING);
+		synchronize_rcu(); /* notifications that are under way */
+		accel_wake_all(dev);
+		accel_drain(dev);
+		accel_end(dev);
+	}
 	accel_device_put(dev);
 }
 
@@ -398,6 +452,9 @@ static int accel_freeze(struct virtio_device *vdev)
 		dev_warn(&vdev->dev, "%s is open: its state cannot be saved\n", dev->name);
 		return -EBUSY;
 	}
+	accel_give_up_cancel(dev);
+	if (!accel_device_running(dev))
+		return 0;
 	accel_set_state(dev, ACCEL_STOPPING);
 	synchronize_rcu();
 	accel_stop(dev);

@@ -134,6 +134,7 @@ static struct accel_request *accel_op_new(struct accel_file *file,
 	if (IS_ERR(req))
 		return req;
 	req->user_data = arg->user_data;
+	req->deadline_ms = arg->deadline_ms;
 	ret = accel_operands_resolve(req, arg);
 	if (ret)
 		goto put;

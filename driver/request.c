@@ -32,6 +32,8 @@
 
 /* A queue that broke without any notice is noticed after at most so long. */
 #define ACCEL_CHECK_INTERVAL HZ
+/* How long a device may take to answer what takes no time. */
+#define ACCEL_PROBE_WAIT (2 * HZ)
 
 static void accel_request_release(struct accel_request *req)
 {
@@ -368,6 +370,54 @@ static bool accel_queue_broken(struct accel_queue *queue)
 	return broken;
 }
 
+/*
+ * Not every VMM tells its guest that the back-end has gone away. A device that lives answers a
+ * CANCEL at once: that its deadline has passed, or that the request runs or has completed.
+ * Return: false if it did not.
+ */
+static bool accel_device_answers(struct accel_request *req)
+{
+	struct accel_command cmd = { .type = VIRTIO_ACCEL_T_CANCEL, .object = req->id };
+	struct accel_request *probe;
+	bool answers = true; /* not to have asked is no reason to give up */
+
+	if (!accel_device_has(req->file->dev, VIRTIO_ACCEL_F_CANCEL))
+		return answers;
+	probe = accel_request_new(req->file, 0);
+	if (IS_ERR(probe))
+		return answers;
+	if (!IS_ERR(accel_request_encode(probe, &cmd)) &&
+	    !accel_request_submit(probe, ACCEL_WAIT_NONE))
+		answers = wait_for_completion_killable_timeout(&probe->done, ACCEL_PROBE_WAIT);
+	accel_request_put(probe);
+	return answers;
+}
+
+/* One look after another, until the answer is there, its waiter was killed, or there is no hope. */
+static long accel_request_sleep(struct accel_request *req, enum accel_wait wait)
+{
+	unsigned long period = max_t(unsigned long, msecs_to_jiffies(req->deadline_ms), HZ);
+	unsigned long probe_at = jiffies + period;
+	long left;
+
+	for (;;) {
+		if (wait == ACCEL_WAIT_IDLE)
+			left = wait_for_completion_timeout(&req->done, ACCEL_CHECK_INTERVAL);
+		else
+			left = wait_for_completion_killable_timeout(&req->done,
+								    ACCEL_CHECK_INTERVAL);
+		if (left)
+			return left;
+		if (accel_queue_broken(req->queue))
+			return -EIO;
+		if (!req->deadline_ms || time_before(jiffies, probe_at))
+			continue;
+		if (!accel_device_answers(req))
+			accel_device_give_up(req->file->dev); /* which completes the request */
+		probe_at = jiffies + period;
+	}
+}
+
 /**
  * accel_request_wait() - Wait for the answer of a submitted request.
  * @req: a request that is not asynchronous
@@ -384,19 +434,11 @@ int accel_request_wait(struct accel_request *req, enum accel_wait wait)
 
 	if (accel_request_poll(req, &start))
 		return 0;
-	for (;;) {
-		if (wait == ACCEL_WAIT_IDLE)
-			left = wait_for_completion_timeout(&req->done, ACCEL_CHECK_INTERVAL);
-		else
-			left = wait_for_completion_killable_timeout(&req->done,
-								    ACCEL_CHECK_INTERVAL);
-		if (left > 0)
-			accel_queue_slept(req->queue, start);
-		if (left)
-			return left < 0 ? left : 0;
-		if (accel_queue_broken(req->queue))
-			return -EIO;
-	}
+	left = accel_request_sleep(req, wait);
+	if (left < 0)
+		return left;
+	accel_queue_slept(req->queue, start);
+	return 0;
 }
 
 /**

@@ -28,7 +28,7 @@ static struct {
 	const char *go, *stop;
 	unsigned int size, beta, registered;
 	enum fault_action fault;
-	unsigned int times, key, count;
+	unsigned int times, key, count, deadline;
 } option = { .size = 16, .count = 1 };
 
 static struct vaccel_context *context;
@@ -118,8 +118,10 @@ static int scenario_between(void)
 	wait_file(option.go);
 	/* What lies in a registered buffer has outlived the worker. */
 	say("kept %s", product_right(&p[1]) ? "right" : "wrong");
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 2; i++) {
+		p[i].call.deadline_ms = option.deadline;
 		run_next(&p[i], 7 + i);
+	}
 	r = product_fini(&p[0]);
 	return r < 0 ? r : product_fini(&p[1]);
 }
@@ -289,7 +291,7 @@ static bool set(const char *word)
 		{ "stop", &option.stop, NULL },	  { "size", NULL, &option.size },
 		{ "beta", NULL, &option.beta },	  { "registered", NULL, &option.registered },
 		{ "times", NULL, &option.times }, { "key", NULL, &option.key },
-		{ "count", NULL, &option.count },
+		{ "count", NULL, &option.count }, { "deadline", NULL, &option.deadline },
 	};
 
 	if (len == 5 && !strncmp(word, "fault", len))

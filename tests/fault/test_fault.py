@@ -279,7 +279,11 @@ class Faults(unittest.TestCase):
         self.works(self.single)
 
     def test_daemon_killed(self):
-        """With its supervisor. QEMU does not tell its guest: a request waits, can be killed, ends on unbinding."""
+        """With its supervisor. QEMU does not tell its guest: a request waits and can be killed, until one has a deadline that
+        passes; the driver then finds that nobody answers, and gives the device up for all."""
+        go = f"go.{next(self.keys)}"
+        late = self.start(self.doomed, "between", size=SMALL, go=self.side.path(go), deadline=200)
+        self.side.expect(rf"^{late} result 0 right", times=2)
         tag, key = f"victim-{next(self.keys)}", next(self.keys)
         now = f"now.{key}"
         device = self.doomed.url.rsplit("/", 1)[-1]
@@ -294,17 +298,22 @@ class Faults(unittest.TestCase):
             self.side.expect(rf"^{tag} next -")
             self.side.touch(now)
             self.side.expect(rf"^{tag} status ")
+            self.side.touch(go)
+            self.side.expect(rf"^{late} next -", times=2)
             return
         self.side.touch(now)
         self.side.expect(rf"^{tag} status 137$")
         self.assertEqual(self.said(tag), [f"{tag} status 137"])
         other = self.start(self.doomed, "one", size=LARGE)
-        self.side.run(f"until ls -l /proc/[0-9]*/fd 2>&- | grep -q {device}; do sleep 0.05; done; "
-                      f"basename $(readlink /sys/class/misc/{device}/device) > "
-                      "/sys/bus/virtio/drivers/virtio_accel/unbind; echo given up $?")
-        self.side.expect("^given up 0$")
+        self.side.run(f"until ls -l /proc/[0-9]*/fd 2>&- | grep -q {device}; do sleep 0.05; done; echo {other} waits")
+        self.side.expect(rf"^{other} waits")
+        self.side.touch(go)
+        self.side.expect(rf"^{late} next -{ENODEV} ", times=2)
         self.side.expect(rf"^{other} open -{ENODEV} ")
         self.side.expect(rf"^{other} status 1$")
+        self.side.run(f"basename $(readlink /sys/class/misc/{device}/device) > "
+                      "/sys/bus/virtio/drivers/virtio_accel/unbind; echo given up $?")
+        self.side.expect("^given up 0$")
 
 
 if __name__ == "__main__":
