@@ -118,6 +118,28 @@ static void during_not_replayable(void **state)
 	guest_close(g);
 }
 
+/* What lately was short runs in its queue's thread. When it hangs there after all, the queue goes on without it. */
+static void held_up(void **state)
+{
+	struct guest *g = guest_open_all();
+	struct product p = { g, 72, 0, 1, 0 };
+	struct job *job;
+
+	for (int i = 0; i < 8; i++)
+		product_run(&p, 0, VIRTIO_ACCEL_S_OK);
+	p.alpha = fault_alpha(FAULT_HANG, 1, 1);
+	product_fill(&p);
+	job = product_send(&p, 0);
+	for (int i = 0; i < 4; i++)
+		product_run(&(struct product){ g, 4, 524288, 1, 0, guest_session(g) }, 0, VIRTIO_ACCEL_S_OK);
+	assert_false(job->done);
+	rig_kill_worker();
+	guest_wait(g, 0, job);
+	assert_int_equal(job->response.status, VIRTIO_ACCEL_S_OK);
+	product_check(&p);
+	guest_close(g);
+}
+
 /* A product of 72 x 72 as in struct product, but for where the arguments lie; extents are counted in args[].n_extents. */
 static struct job *send_placed(struct guest *g, struct wire_arg args[3], const struct wire_extent *extents)
 {
@@ -360,6 +382,7 @@ int main(void)
 		T(while_away),
 		T(during),
 		T(during_not_replayable),
+		T(held_up),
 		T(during_hidden_overlap),
 		cmocka_unit_test_setup_teardown(waiting, setup_single, rig_teardown),
 		T(poison),
