@@ -3,7 +3,8 @@
  * A ring and its thread: takes chains, runs or submits them, gives them back, wakes the guest. See worker.h.
  *
  * Life: ring_start() -> thread: recovery, then serving until ring_stop() -> drain -> acknowledgement -> thread ends ->
- * ring_free() by the control thread when the ring is started anew or the connection goes.
+ * ring_free() by the control thread when the ring is started anew or the connection goes. A thread that an operation holds
+ * up is relieved: another one serves the ring from then on, and the first ends with its operation (ring_relieve()).
  *
  * Answers given by the ring's own thread are signalled once per batch (of BATCH, or before something long); those of
  * other threads at once.

@@ -4,19 +4,20 @@
  * supervisor (state, ledgers, journals), so it may be killed at any instruction.
  *
  * Threads: the control thread (worker.c) obeys the supervisor; each running ring has a thread (ring.c) that takes
- * requests and runs small ones itself; the engine has its own; one watchdog ends the worker when an op takes too long;
- * a connection has a helper thread, made when first needed, for what may have to wait (closing sessions, going away).
+ * requests and runs short ones itself; the relief (relief.c) gives a ring to a new thread when such an op holds its own
+ * up; the engine has its own; one watchdog ends the worker when an op takes too long; a connection has a helper thread,
+ * made when first needed, for what may have to wait (closing busy sessions, going away).
  *
  * Ownership: the worker owns connections, a connection its memory and rings, a ring its request objects, one per
  * descriptor head. A request is the ring's thread's until it is submitted, the engine's until done(), then it is answered,
  * and its head belongs to the guest again.
  *
- * Locks, outermost first: worker.lock, which the watchdog needs to find a request; connection.memory_lock, held for
+ * Locks, outermost first: worker.lock, under which watchdog and relief look at rings; connection.memory_lock, held for
  * reading while guest addresses are translated, for writing while regions are added (they go only when nothing runs);
  * ring.lock. None is held while an op runs.
  *
- * Files: worker.c, wconn.c (connection, memory, registered buffers), ring.c, recover.c, request.c, control.c (requests
- * other than ops), trace.c (what is counted and timed).
+ * Files: worker.c, wconn.c (connection, memory, registered buffers), ring.c, relief.c, recover.c, request.c, control.c
+ * (requests other than ops), trace.c (what is counted and timed).
  */
 #ifndef VACCEL_DAEMON_WORKER_H
 #define VACCEL_DAEMON_WORKER_H
