@@ -5,7 +5,10 @@
  *
  * Life of a plugin: load() -> config() per key of its section in the configuration -> ready() -> [open() per session
  * that uses it -> its ops, many times -> close()] -> unload(). All but the ops are called from one thread at a time.
- * Any callback may be NULL except that there is at least one op.
+ * Any callback may be NULL except that there is at least one op, or a framework.
+ *
+ * A plugin with a framework runs models for the plugin `models`, which serves the operations on models: see struct
+ * vaccel_plugin_framework.
  *
  * The one exported symbol is what VACCEL_PLUGIN() defines. Callbacks return 0 or a negative errno and explain a failure
  * with vaccel_plugin_error(). A plugin never writes to standard output and never exits.
@@ -58,6 +61,7 @@ struct vaccel_plugin_call {
 	size_t n_args;
 	void *session; /* what open() returned */
 	struct vaccel_plugin_report report;
+	uint64_t *copied; /* may be NULL; a plugin adds the bytes of arguments that it had to copy */
 };
 
 /** Implementation of one op. */
@@ -71,6 +75,73 @@ struct vaccel_op_impl {
 	{                                            \
 		.op = VACCEL_OP_##op_, .run = (run_) \
 	}
+
+/**
+ * Requests that may run together. How long a request may wait for others is the plugin's to say, which of those that
+ * wait are taken is the engine's.
+ */
+struct vaccel_plugin_batch {
+	uint64_t key;	   /* requests of one op and key may run together; 0: this one runs alone */
+	uint32_t max;	   /* requests at once, at least 2 */
+	uint32_t delay_us; /* that the first one waits for others */
+};
+
+/* ---- Frameworks ---- */
+
+/** A tensor. name and data are the giver's and last until the callback that they were given to returns. */
+struct vaccel_plugin_tensor {
+	const char *name;	       /* as the model's signature has it */
+	uint32_t dtype;		       /* enum vaccel_dtype */
+	uint32_t rank;		       /* of a signature: UINT32_MAX is any */
+	int64_t dims[VACCEL_MAX_RANK]; /* of a signature: -1 is any */
+	const void *data;
+	size_t len; /* bytes; STRING as struct vaccel_tensor_desc has it */
+};
+
+/** A model to load. Strings last until model_load() returns. */
+struct vaccel_plugin_model {
+	size_t size;
+	const char *name;      /* for messages */
+	const char *path;      /* of the model's file or folder, absolute */
+	const char *signature; /* "": the framework's default */
+	/* Of the section of its description that has the framework's name, in order. */
+	const char *const *keys;
+	const char *const *values;
+	size_t n_keys;
+};
+
+/** One run of a model. */
+struct vaccel_plugin_run {
+	size_t size;
+	void *model; /* what model_load() gave */
+	const struct vaccel_plugin_tensor
+		*inputs; /* types and ranks are those of the signature; elements may change meanwhile */
+	size_t n_inputs;
+	const char *const *outputs; /* names */
+	size_t n_outputs;
+	/* To be called once for each output, in any order, with what the model gave. Copies what it needs. 0, or an error that
+	 * the run shall end with. */
+	int (*emit)(const struct vaccel_plugin_run *run, size_t output, const struct vaccel_plugin_tensor *tensor);
+	void *opaque;
+	uint64_t *copied; /* the framework adds the bytes of inputs that it had to copy */
+	struct vaccel_plugin_report report;
+};
+
+/**
+ * What runs models. model_load() and model_unload() are called by one thread at a time, also while models run, never while
+ * the same model does; model_run() by any number of threads at once, also for one model.
+ */
+struct vaccel_plugin_framework {
+	size_t size;
+	const char *name; /* as in descriptions of models: "tensorflow" */
+	int (*model_load)(const struct vaccel_plugin_model *model, void **ret_model,
+			  const struct vaccel_plugin_report *report);
+	void (*model_unload)(void *model);
+	/* Row index of the signature's inputs (dir 1) or outputs (dir 2): name, dtype, rank, dims. -ENOENT past the end. */
+	int (*model_tensor)(void *model, uint32_t dir, size_t index, struct vaccel_plugin_tensor *ret_tensor);
+	/* -EINVAL, -ERANGE: the inputs' fault; anything else: the model's. */
+	int (*model_run)(const struct vaccel_plugin_run *run);
+};
 
 /** A key of the plugin's section in the configuration, for `vaccel plugin NAME` and for error messages. */
 struct vaccel_plugin_key {
@@ -86,6 +157,8 @@ enum vaccel_plugin_need {
 	VACCEL_NEED_DEVICE = 1 << 1,	   /* device nodes of accelerators */
 	VACCEL_NEED_SPAWN = 1 << 2,	   /* starts programs (a compiler's linker) until ready() has returned */
 	VACCEL_NEED_CACHE_ALWAYS = 1 << 3, /* uses that folder while operations run, too */
+	/* Reads the folder of models, at any time. A plugin that serves models and those with frameworks need it. */
+	VACCEL_NEED_MODELS = 1 << 4,
 };
 
 /** What the host tells the plugin. */
@@ -95,6 +168,11 @@ struct vaccel_plugin_host {
 	const char *cache_dir; /* folder that the plugin may write to; NULL: none */
 	unsigned int threads;  /* CPU threads that one op should use; 0: the library's own choice */
 	void (*log)(int priority, const char *text); /* priorities of <syslog.h>; text without newline */
+	const char *models_dir; /* absolute; NULL: there are none, or the plugin does not need it */
+	/* The frameworks of the plugins that serve, for a plugin that needs VACCEL_NEED_MODELS and has no framework: it is started
+	 * after those that have one. Row index; NULL past the end. hardware: of the plugin. */
+	const struct vaccel_plugin_framework *(*framework)(size_t index, const char **ret_plugin,
+							   const char **ret_hardware);
 };
 
 struct vaccel_plugin {
@@ -129,6 +207,14 @@ struct vaccel_plugin {
 	 * those that its needs imply. A call that is not allowed fails with EPERM. */
 	const char *const *calls;
 	size_t n_calls;
+
+	const struct vaccel_plugin_framework *framework; /* NULL: none */
+
+	/* With what the request may run together. Reads params and lengths of arguments only, in the thread that submits. NULL:
+	 * with nothing, as key 0. */
+	void (*batch)(const struct vaccel_plugin_call *call, struct vaccel_plugin_batch *ret_batch);
+	/* Runs n requests of one key; results[i] is what the op would have returned for calls[i]. */
+	void (*run_batch)(const struct vaccel_plugin_call *const *calls, int *results, size_t n);
 };
 
 #define VACCEL_PLUGIN_HEADER \
