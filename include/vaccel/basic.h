@@ -50,6 +50,64 @@ struct vaccel_dgemm_output {
 };
 
 /**
+ * Input and output of VACCEL_OP_IMAGE_CLASSIFY, see vaccel_classify() of <vaccel/vaccel.h>: the k labels of the highest
+ * probability.
+ */
+struct vaccel_classify_input {
+	size_t size; /* sizeof(struct vaccel_classify_input) */
+	const char *model;
+	const void *image; /* JPEG, PNG */
+	size_t len;	   /* its bytes */
+	uint32_t k;
+};
+
+struct vaccel_classify_output {
+	size_t size;		     /* sizeof(struct vaccel_classify_output) */
+	struct vaccel_label *labels; /* room for k */
+	/* Filled: about.n_labels says how many labels were. */
+	struct vaccel_classified about;
+};
+
+struct vaccel_tensor; /* of <vaccel/vaccel.h>, as vaccel_infer() takes it */
+
+/** Input and output of VACCEL_OP_INFER. */
+struct vaccel_infer_input {
+	size_t size; /* sizeof(struct vaccel_infer_input) */
+	const char *model;
+	const struct vaccel_tensor *tensors;
+	size_t n_tensors;
+};
+
+struct vaccel_infer_output {
+	size_t size; /* sizeof(struct vaccel_infer_output) */
+	struct vaccel_tensor *tensors;
+	size_t n_tensors;
+};
+
+/** Output of VACCEL_OP_MODEL_LIST, which has no input. */
+struct vaccel_model_list_output {
+	size_t size; /* sizeof(struct vaccel_model_list_output) */
+	struct vaccel_model_row *rows;
+	size_t room; /* rows that there is room for; may be 0 */
+	/* Filled: models that there are. Those beyond the room are left out. */
+	size_t n_models;
+};
+
+/** Input and output of VACCEL_OP_MODEL_INFO. */
+struct vaccel_model_info_input {
+	size_t size; /* sizeof(struct vaccel_model_info_input) */
+	const char *model;
+};
+
+struct vaccel_model_info_output {
+	size_t size; /* sizeof(struct vaccel_model_info_output) */
+	struct vaccel_tensor_desc *tensors;
+	size_t room; /* tensors that there is room for, inputs first; may be 0 */
+	/* Filled. */
+	struct vaccel_model_about about;
+};
+
+/**
  * Sets available_operations[op] to 1 for each operation that can be served and to 0 for the others.
  * available_operations: room for VACCEL_OPERATIONS_MAX bytes. Since 0.1.
  */

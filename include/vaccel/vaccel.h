@@ -42,6 +42,8 @@ struct vaccel_context;
 struct vaccel_session;
 struct vaccel_buffer;
 struct vaccel_request;
+struct vaccel_catalog;
+struct vaccel_model;
 
 /** "MAJOR.MINOR.PATCH" of the library. The string is static. Since 0.1. */
 const char *vaccel_version(void);
@@ -236,6 +238,107 @@ int vaccel_sgemm(struct vaccel_session *session, enum vaccel_order order, enum v
 int vaccel_dgemm(struct vaccel_session *session, enum vaccel_order order, enum vaccel_transpose transa,
 		 enum vaccel_transpose transb, size_t m, size_t n, size_t k, double alpha, const double *a, size_t lda,
 		 const double *b, size_t ldb, double beta, double *c, size_t ldc);
+
+/* ---- Models ---- */
+
+/** Bytes of an element; 0 for VACCEL_STRING and for what is no type. Since 0.1. */
+size_t vaccel_dtype_size(uint32_t dtype);
+
+/** "float32"; NULL for what is no type. The string is static. Since 0.1. */
+const char *vaccel_dtype_name(uint32_t dtype);
+
+/**
+ * Which models there are, as the other end told when it was asked. Safe to print: texts end, and have no control
+ * characters. Free with vaccel_catalog_free(). Since 0.1.
+ */
+int vaccel_catalog_new(struct vaccel_session *session, struct vaccel_catalog **ret_catalog);
+
+/** Row index, by name; NULL past the end. Valid as long as the catalog. Since 0.1. */
+const struct vaccel_model_row *vaccel_catalog_row(const struct vaccel_catalog *catalog, size_t index);
+
+/** How often the set of models had changed by then: a number to compare with an older one. Since 0.1. */
+uint64_t vaccel_catalog_changes(const struct vaccel_catalog *catalog);
+
+/** NULL is allowed. Since 0.1. */
+void vaccel_catalog_free(struct vaccel_catalog *catalog);
+
+/**
+ * What one model takes and gives, as the other end told when it was asked; nothing of it is kept there. Texts are as safe
+ * as those of a catalog. Free with vaccel_model_free(). -ENOENT: there is no such model. Since 0.1.
+ */
+int vaccel_model_new(struct vaccel_session *session, const char *name, struct vaccel_model **ret_model);
+
+/** Valid as long as the model, as all that these functions return. Since 0.1. */
+const struct vaccel_model_about *vaccel_model_about(const struct vaccel_model *model);
+
+/** Input (dir VACCEL_IN) or output (VACCEL_OUT) index of its signature; NULL past the end. Since 0.1. */
+const struct vaccel_tensor_desc *vaccel_model_tensor(const struct vaccel_model *model, uint32_t dir, size_t index);
+
+/** Label of class index; NULL past the end. Since 0.1. */
+const char *vaccel_model_label(const struct vaccel_model *model, size_t index);
+
+/** NULL is allowed. Since 0.1. */
+void vaccel_model_free(struct vaccel_model *model);
+
+/**
+ * Classifies a picture (JPEG, PNG): fills ret_labels with the k labels of the highest probability, highest first. Returns
+ * how many there are: fewer than k if the model has fewer classes; the rows behind them are zeroed.
+ * ret_about: may be NULL. -ENOENT: there is no such model. Since 0.1.
+ */
+int vaccel_classify(struct vaccel_session *session, const char *model, const void *image, size_t len, uint32_t k,
+		    struct vaccel_label *ret_labels, struct vaccel_classified *ret_about);
+
+/** A tensor that goes to a model or comes from it. In an array all have the same size. */
+struct vaccel_tensor {
+	size_t size;	  /* sizeof(struct vaccel_tensor) */
+	const char *name; /* as the model's signature has it, see vaccel_model_tensor() */
+	uint32_t dtype;	  /* enum vaccel_dtype; of an output it is filled, as are rank, dims and len */
+	uint32_t rank;
+	int64_t dims[VACCEL_MAX_RANK];
+	/* Elements in row-major order, those of a VACCEL_STRING as struct vaccel_tensor_desc has them. Of an input only read;
+	 * in a registered buffer and at a multiple of 64 bytes they travel without a copy. */
+	void *data;
+	size_t len;  /* bytes of elements */
+	size_t room; /* bytes at data that an output may fill; of an input: not looked at */
+};
+
+/**
+ * Element index of a VACCEL_STRING tensor, counted in row-major order: *ret_text points into its data, and is not ended by
+ * a NUL. -ENOENT past the end; -EINVAL: not of that type, or its elements do not lie as they have to. Since 0.1.
+ */
+int vaccel_tensor_string(const struct vaccel_tensor *tensor, size_t index, const char **ret_text, size_t *ret_len);
+
+/**
+ * Runs a model: named tensors in, named tensors out. -ENOENT: there is no such model. -ERANGE with a len above room in an
+ * output: it did not fit. All outputs are described then, those that fit are filled too, and a call with as much room as
+ * len says can succeed. On any other failure their descriptions are untouched. Since 0.1.
+ */
+int vaccel_infer(struct vaccel_session *session, const char *model, const struct vaccel_tensor *inputs, size_t n_inputs,
+		 struct vaccel_tensor *outputs, size_t n_outputs);
+
+/** May be NULL where one is taken. Members are those of struct vaccel_call. */
+struct vaccel_submit_options {
+	size_t size; /* sizeof(struct vaccel_submit_options) */
+	void *user_data;
+	uint32_t deadline_ms;
+	uint32_t reserved; /* 0 */
+};
+
+/**
+ * Starts what vaccel_classify() does. The request is one like those of vaccel_submit(); its result is 0 or an error.
+ * image, ret_labels and ret_about are in use until it has completed, model and options only during the call. Since 0.1.
+ */
+int vaccel_classify_submit(struct vaccel_session *session, const char *model, const void *image, size_t len, uint32_t k,
+			   struct vaccel_label *ret_labels, struct vaccel_classified *ret_about,
+			   const struct vaccel_submit_options *options, struct vaccel_request **ret_request);
+
+/**
+ * Starts what vaccel_infer() does; its result is the request's. The outputs and what all tensors point to but names are in
+ * use until it has completed; model, options, inputs and names only during the call. Since 0.1.
+ */
+int vaccel_infer_submit(struct vaccel_session *session, const char *model, const struct vaccel_tensor *inputs,
+			size_t n_inputs, struct vaccel_tensor *outputs, size_t n_outputs,
+			const struct vaccel_submit_options *options, struct vaccel_request **ret_request);
 
 #ifdef __cplusplus
 }

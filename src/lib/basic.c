@@ -59,14 +59,12 @@ _Static_assert(sizeof(struct vaccel_sgemm_output) == sizeof(struct vaccel_dgemm_
 
 struct operation {
 	vaccel_op_t op;
-	int (*run)(struct vaccel_session *session, const struct operation *operation, const void *input,
-		   const void *output);
+	int (*run)(struct vaccel_session *session, const struct operation *operation, const void *input, void *output);
 	const char *input; /* names of the structs, for messages */
 	const char *output;
 };
 
-static int do_gemm(struct vaccel_session *session, const struct operation *operation, const void *input,
-		   const void *output)
+static int do_gemm(struct vaccel_session *session, const struct operation *operation, const void *input, void *output)
 {
 	struct vaccel_sgemm_input in;
 	struct vaccel_sgemm_output out;
@@ -77,8 +75,80 @@ static int do_gemm(struct vaccel_session *session, const struct operation *opera
 	return r < 0 ? r : lib_gemm(session, operation->op, &in.gemm, in.a, in.b, out.c);
 }
 
-static int do_noop(struct vaccel_session *session, const struct operation *operation, const void *input,
-		   const void *output)
+static int do_classify(struct vaccel_session *session, const struct operation *operation, const void *input,
+		       void *output)
+{
+	struct vaccel_classify_input in;
+	struct vaccel_classify_output out;
+	int r = lib_read_struct(&in, sizeof(in), input, operation->input);
+
+	if (r == 0)
+		r = lib_read_struct(&out, sizeof(out), output, operation->output);
+	if (r == 0)
+		r = vaccel_classify(session, in.model, in.image, in.len, in.k, out.labels, &out.about);
+	return r < 0 ? r : lib_write_struct(output, &out, sizeof(out), operation->output);
+}
+
+static int do_infer(struct vaccel_session *session, const struct operation *operation, const void *input, void *output)
+{
+	struct vaccel_infer_input in;
+	struct vaccel_infer_output out;
+	int r = lib_read_struct(&in, sizeof(in), input, operation->input);
+
+	if (r == 0)
+		r = lib_read_struct(&out, sizeof(out), output, operation->output);
+	return r < 0 ? r : vaccel_infer(session, in.model, in.tensors, in.n_tensors, out.tensors, out.n_tensors);
+}
+
+static int do_model_list(struct vaccel_session *session, const struct operation *operation, const void *input,
+			 void *output)
+{
+	struct vaccel_model_list_output out;
+	struct vaccel_catalog *catalog;
+	const struct vaccel_model_row *row;
+	int r = input ? lib_failf(-EINVAL, "models: the list takes no input") : 0;
+
+	if (r == 0)
+		r = lib_read_struct(&out, sizeof(out), output, operation->output);
+	if (r == 0 && out.room && !out.rows)
+		r = lib_failf(-EINVAL, "models: room for %zu rows at address NULL", out.room);
+	if (r == 0)
+		r = vaccel_catalog_new(session, &catalog);
+	if (r < 0)
+		return r;
+	for (out.n_models = 0; (row = vaccel_catalog_row(catalog, out.n_models)); out.n_models++)
+		if (out.n_models < out.room)
+			out.rows[out.n_models] = *row;
+	vaccel_catalog_free(catalog);
+	return lib_write_struct(output, &out, sizeof(out), operation->output);
+}
+
+static int do_model_info(struct vaccel_session *session, const struct operation *operation, const void *input,
+			 void *output)
+{
+	struct vaccel_model_info_input in;
+	struct vaccel_model_info_output out;
+	struct vaccel_model *model;
+	int r = lib_read_struct(&in, sizeof(in), input, operation->input);
+
+	if (r == 0)
+		r = lib_read_struct(&out, sizeof(out), output, operation->output);
+	if (r == 0 && out.room && !out.tensors)
+		r = lib_failf(-EINVAL, "model: room for %zu tensors at address NULL", out.room);
+	if (r == 0)
+		r = vaccel_model_new(session, in.model, &model);
+	if (r < 0)
+		return r;
+	out.about = *vaccel_model_about(model);
+	for (size_t i = 0; i < MIN(out.room, out.about.n_tensors); i++)
+		out.tensors[i] = i < out.about.n_inputs
+					 ? *vaccel_model_tensor(model, VACCEL_IN, i)
+					 : *vaccel_model_tensor(model, VACCEL_OUT, i - out.about.n_inputs);
+	vaccel_model_free(model);
+	return lib_write_struct(output, &out, sizeof(out), operation->output);
+}
+
+static int do_noop(struct vaccel_session *session, const struct operation *operation, const void *input, void *output)
 {
 	if (input || output)
 		return lib_failf(-EINVAL, "noop: takes no input and no output");
@@ -89,6 +159,10 @@ static const struct operation operations[] = {
 	{ VACCEL_OP_NOOP, do_noop, NULL, NULL },
 	{ VACCEL_OP_SGEMM, do_gemm, "vaccel_sgemm_input", "vaccel_sgemm_output" },
 	{ VACCEL_OP_DGEMM, do_gemm, "vaccel_dgemm_input", "vaccel_dgemm_output" },
+	{ VACCEL_OP_IMAGE_CLASSIFY, do_classify, "vaccel_classify_input", "vaccel_classify_output" },
+	{ VACCEL_OP_INFER, do_infer, "vaccel_infer_input", "vaccel_infer_output" },
+	{ VACCEL_OP_MODEL_LIST, do_model_list, NULL, "vaccel_model_list_output" },
+	{ VACCEL_OP_MODEL_INFO, do_model_info, "vaccel_model_info_input", "vaccel_model_info_output" },
 };
 
 PUBLIC int do_operation(vaccel_session_t *handle, vaccel_op_t operation, void *input, void *output)

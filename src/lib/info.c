@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "lib/answer.h"
 #include "lib/internal.h"
 #include "util/util.h"
 
@@ -28,14 +29,6 @@ void info_free_all(struct vaccel_context *context)
 	}
 }
 
-static void clean_text(char *text, size_t size)
-{
-	text[size - 1] = 0;
-	for (; *text; text++)
-		if ((unsigned char)*text < ' ' || *text == 0x7f)
-			*text = '?';
-}
-
 static struct info *decode(const void *data, size_t len)
 {
 	struct info *info = calloc(1, sizeof(*info) + len);
@@ -46,12 +39,12 @@ static struct info *decode(const void *data, size_t len)
 	memcpy(&info->head, data, sizeof(info->head));
 	info->n_ops = MIN(le32toh(info->head.n_ops), (len - sizeof(info->head)) / sizeof(info->ops[0]));
 	memcpy(info->ops, (const char *)data + sizeof(info->head), info->n_ops * sizeof(info->ops[0]));
-	clean_text(info->head.version, sizeof(info->head.version));
-	clean_text(info->head.host, sizeof(info->head.host));
+	answer_text(info->head.version, sizeof(info->head.version));
+	answer_text(info->head.host, sizeof(info->head.host));
 	for (size_t i = 0; i < info->n_ops; i++) {
-		clean_text(info->ops[i].name, sizeof(info->ops[i].name));
-		clean_text(info->ops[i].plugin, sizeof(info->ops[i].plugin));
-		clean_text(info->ops[i].hardware, sizeof(info->ops[i].hardware));
+		answer_text(info->ops[i].name, sizeof(info->ops[i].name));
+		answer_text(info->ops[i].plugin, sizeof(info->ops[i].plugin));
+		answer_text(info->ops[i].hardware, sizeof(info->ops[i].hardware));
 	}
 	return info;
 }

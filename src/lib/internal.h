@@ -64,12 +64,22 @@ struct vaccel_buffer {
 	bool closing;	     /* under the lock held for writing */
 };
 
+/*
+ * What an operation needs of the library until it has completed, and after: one allocation, of which this is the first
+ * member. finish() is called once, when the operation has succeeded, by whichever thread sees that; it returns the
+ * operation's result. The request owns it from vaccel_submit() on.
+ */
+struct pending {
+	int (*finish)(struct pending *pending, struct error *error);
+};
+
 struct vaccel_request {
 	struct transport_request transport;
 	struct reaper_item item;
 	struct vaccel_context *context;
 	struct vaccel_session *session; /* until completion */
 	void *user_data;
+	struct pending *pending;		    /* NULL: the answer needs nobody to look at it */
 	bool sync;				    /* on the stack of vaccel_run(): in no list */
 	struct vaccel_buffer *buffers[OP_MAX_ARGS]; /* in use until completion */
 	size_t n_buffers;
@@ -105,6 +115,10 @@ void context_unref(struct vaccel_context *context);
 void context_unwatch(struct vaccel_context *context);
 /* For the transport: a request has completed. */
 void request_completed(void *opaque, struct transport_request *request);
+
+/* vaccel_submit() of a call whose answer pending finishes; on success that is the request's, to be freed with it. */
+int request_submit(struct vaccel_session *session, const struct vaccel_call *call, struct pending *pending,
+		   struct vaccel_request **ret_request);
 
 /* Looks up arguments by address and marks their buffers used, or unmarks those that the request has. */
 void buffers_resolve(struct vaccel_session *session, struct vaccel_request *request);

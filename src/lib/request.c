@@ -83,8 +83,18 @@ static void unref(struct vaccel_request *request)
 	pthread_mutex_unlock(&context->lock);
 	if (!last)
 		return;
+	free(request->pending);
 	free(request);
 	context_unref(context);
+}
+
+/* The answer is looked at before anybody can be given the request, and while the memory that it is in cannot be freed. */
+static void finish(struct vaccel_request *request)
+{
+	struct transport_request *transport = &request->transport;
+
+	if (request->pending && transport->result >= 0)
+		transport->result = request->pending->finish(request->pending, &transport->error);
 }
 
 HOT void request_completed(void *opaque, struct transport_request *transport)
@@ -92,6 +102,8 @@ HOT void request_completed(void *opaque, struct transport_request *transport)
 	struct vaccel_request *request = container_of(transport, struct vaccel_request, transport);
 	struct vaccel_context *context = opaque;
 
+	if (!request->sync)
+		finish(request);
 	buffers_release(request);
 	trace_done(context->transport, &request->transport);
 	if (request->sync) {
@@ -268,8 +280,8 @@ HOT PUBLIC int vaccel_run(struct vaccel_session *session, const struct vaccel_ca
 	return r < 0 ? r : result(&request);
 }
 
-PUBLIC int vaccel_submit(struct vaccel_session *session, const struct vaccel_call *call,
-			 struct vaccel_request **ret_request)
+int request_submit(struct vaccel_session *session, const struct vaccel_call *call, struct pending *pending,
+		   struct vaccel_request **ret_request)
 {
 	struct vaccel_request *request;
 	int r = check_session(session);
@@ -287,6 +299,7 @@ PUBLIC int vaccel_submit(struct vaccel_session *session, const struct vaccel_cal
 		free(request);
 		return r;
 	}
+	request->pending = pending;
 	request->refs = 3; /* the caller's, the flight's, this function's */
 	buffers_resolve(session, request);
 	pthread_mutex_lock(&session->context->lock);
@@ -307,6 +320,12 @@ PUBLIC int vaccel_submit(struct vaccel_session *session, const struct vaccel_cal
 	*ret_request = request;
 	unref(request);
 	return 0;
+}
+
+PUBLIC int vaccel_submit(struct vaccel_session *session, const struct vaccel_call *call,
+			 struct vaccel_request **ret_request)
+{
+	return request_submit(session, call, NULL, ret_request);
 }
 
 /* ---- Requests ---- */
