@@ -190,6 +190,8 @@ HOT static int fill(struct vaccel_request *request, struct vaccel_session *sessi
 		return r;
 	/* Here already, so that a mistake costs no journey and reads the same whatever the transport. */
 	r = op_check(op, &error);
+	if (r == 0)
+		r = op_check_parsed(op, &error);
 	if (r < 0) {
 		error.code = r;
 		return lib_fail(&error);

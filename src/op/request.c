@@ -4,24 +4,36 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "util/util.h"
 
-static int check_arg(const struct op_desc *op, const struct op_arg_desc *desc, const struct op_arg *arg,
-		     struct error *error)
+/* What is wrong with it, after its name. One that repeats is called by its number, too. */
+static int bad_arg(const struct op_desc *op, size_t index, struct error *error, const char *text)
 {
+	const struct op_arg_desc *desc = op_arg_desc(op, index);
+
+	if (op->repeats && index + 1 >= op->n_args)
+		return error_set(error, -EINVAL, "%s: argument %s %zu %s", op->name, desc->name, index + 1 - op->n_args,
+				 text);
+	return error_set(error, -EINVAL, "%s: argument %s %s", op->name, desc->name, text);
+}
+
+HOT static int check_arg(const struct op_desc *op, size_t index, const struct op_arg *arg, struct error *error)
+{
+	const struct op_arg_desc *desc = op_arg_desc(op, index);
 	uint64_t place = arg->buffer ? arg->offset : (uintptr_t)arg->data;
+	char text[80];
 
 	if (arg->dir > 3 || !(desc->dirs & 1u << arg->dir))
-		return error_set(error, -EINVAL, "%s: argument %s has direction %u, which it cannot have", op->name,
-				 desc->name, arg->dir);
-	if (arg->len && place % desc->align)
-		return error_set(error, -EINVAL, "%s: argument %s starts at %#" PRIx64 ", not a multiple of %u bytes",
-				 op->name, desc->name, place, desc->align);
-	if (arg->len && !arg->buffer && !arg->data)
-		return error_set(error, -EINVAL, "%s: argument %s has %" PRIu64 " bytes but no address", op->name,
-				 desc->name, arg->len);
-	return 0;
+		snprintf(text, sizeof(text), "has direction %u, which it cannot have", arg->dir);
+	else if (arg->len && place % desc->align)
+		snprintf(text, sizeof(text), "starts at %#" PRIx64 ", not a multiple of %u bytes", place, desc->align);
+	else if (arg->len && !arg->buffer && !arg->data)
+		snprintf(text, sizeof(text), "has %" PRIu64 " bytes but no address", arg->len);
+	else
+		return 0;
+	return bad_arg(op, index, error, text);
 }
 
 HOT int op_check(const struct op_request *request, struct error *error)
@@ -33,15 +45,26 @@ HOT int op_check(const struct op_request *request, struct error *error)
 	if (request->params_len != op->params_len)
 		return error_set(error, -EINVAL, "%s: %u bytes of parameters, not %zu", op->name, request->params_len,
 				 op->params_len);
-	if (request->n_args != op->n_args)
-		return error_set(error, -EINVAL, "%s: %u arguments, not %zu", op->name, request->n_args, op->n_args);
-	for (size_t i = 0; i < op->n_args; i++) {
-		int r = check_arg(op, &op->args[i], &request->args[i], error);
+	if (op->repeats ? request->n_args < op->n_args : request->n_args != op->n_args)
+		return error_set(error, -EINVAL, "%s: %u arguments, not %zu%s", op->name, request->n_args, op->n_args,
+				 op->repeats ? " or more" : "");
+	if (request->n_args > OP_MAX_ARGS)
+		return error_set(error, -E2BIG, "%s: %u arguments, at most %d are possible", op->name, request->n_args,
+				 OP_MAX_ARGS);
+	for (size_t i = 0; i < request->n_args; i++) {
+		int r = check_arg(op, i, &request->args[i], error);
 
 		if (r < 0)
 			return r;
 	}
 	return op->check ? op->check(op, request, error) : 0;
+}
+
+int op_check_parsed(const struct op_request *request, struct error *error)
+{
+	const struct op_desc *op = op_by_id(request->op);
+
+	return op->check_parsed ? op->check_parsed(op, request, error) : 0;
 }
 
 static bool ranges_overlap(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_len)

@@ -35,6 +35,12 @@ struct op_request {
  */
 int op_check(const struct op_request *request, struct error *error);
 
+/*
+ * Checks what is in the parsed arguments of a request that passed op_check() and whose arguments all have addresses. What it
+ * accepts stays right only where nobody else can write to them.
+ */
+int op_check_parsed(const struct op_request *request, struct error *error);
+
 /* Whether any argument that is written shares memory with another one. */
 bool op_args_overlap(const struct op_request *request);
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The rows of the op table, and the walk over parameter descriptions. What an op demands of its values is in its own
- * file (gemm.c). */
+ * file (gemm.c, model.c). */
 #include "op/table.h"
 
 #include <endian.h>
 #include <string.h>
 
 #include "op/gemm.h"
+#include "op/model.h"
 #include "op/request.h"
 #include "util/util.h"
 
@@ -20,15 +21,22 @@ static bool never_partial(const struct op_request *request)
 	return false;
 }
 
+static bool always_partial(const struct op_request *request)
+{
+	return true;
+}
+
 static uint64_t no_cost(const struct op_request *request)
 {
 	return 0;
 }
 
-#define GEMM_FIELD(type_, name_)                                              \
-	{                                                                     \
-#name_, OP_PARAM_##type_, offsetof(struct vaccel_gemm, name_) \
+#define FIELD(type_, struct_, name_)                                                                 \
+	{                                                                                            \
+		.name = #name_, .type = OP_PARAM_##type_, .offset = offsetof(struct struct_, name_), \
+		.len = sizeof(((struct struct_ *)NULL)->name_),                                      \
 	}
+#define GEMM_FIELD(type_, name_) FIELD(type_, vaccel_gemm, name_)
 
 static const struct op_param gemm_params[] = {
 	GEMM_FIELD(U32, order), GEMM_FIELD(U32, transa), GEMM_FIELD(U32, transb), GEMM_FIELD(U32, reserved),
@@ -37,6 +45,7 @@ static const struct op_param gemm_params[] = {
 };
 
 #define DIR_IN	      (1u << 1)
+#define DIR_OUT	      (1u << 2)
 #define DIR_OUT_INOUT (1u << 2 | 1u << 3)
 
 static const struct op_arg_desc sgemm_args[] = {
@@ -59,6 +68,58 @@ static const struct op_arg_desc dgemm_args[] = {
 		.partial = gemm_partial, .cost = gemm_cost,                                                     \
 	}
 
+static const struct op_param classify_params[] = {
+	FIELD(TEXT, vaccel_classify, model),
+	FIELD(U32, vaccel_classify, k),
+	FIELD(U32, vaccel_classify, reserved),
+};
+
+static const struct op_arg_desc classify_args[] = {
+	{ "image", DIR_IN, 1, .parsed = true },
+	{ "answer", DIR_OUT, 1 },
+	{ "labels", DIR_OUT, 1 },
+};
+
+static const struct op_param infer_params[] = {
+	FIELD(TEXT, vaccel_infer, model),
+	FIELD(U32, vaccel_infer, n_inputs),
+	FIELD(U32, vaccel_infer, n_outputs),
+};
+
+static const struct op_arg_desc infer_args[] = {
+	{ "descriptions", DIR_IN, 1, .parsed = true },
+	{ "answers", DIR_OUT, 1 },
+	{ "tensor", DIR_IN | DIR_OUT, 1 },
+};
+
+static const struct op_param model_list_params[] = {
+	FIELD(U32, vaccel_model_list, first),
+	FIELD(U32, vaccel_model_list, reserved),
+};
+
+static const struct op_arg_desc model_list_args[] = {
+	{ "answer", DIR_OUT, 1 },
+	{ "rows", DIR_OUT, 1 },
+};
+
+static const struct op_param model_info_params[] = {
+	FIELD(TEXT, vaccel_model_query, model),
+};
+
+static const struct op_arg_desc model_info_args[] = {
+	{ "answer", DIR_OUT, 1 },
+	{ "tensors", DIR_OUT, 1 },
+	{ "labels", DIR_OUT, 1 },
+};
+
+#define MODEL_ROW(id_, name_, summary_, lower_, struct_, ...)                                                         \
+	{                                                                                                             \
+		.id = (id_), .name = (name_), .summary = (summary_), .params = lower_##_params,                       \
+		.n_params = ARRAY_SIZE(lower_##_params), .params_len = sizeof(struct struct_), .args = lower_##_args, \
+		.n_args = ARRAY_SIZE(lower_##_args), .check = lower_##_check, .replayable = model_replayable,         \
+		__VA_ARGS__                                                                                           \
+	}
+
 static const struct op_desc table[] = {
 	{
 		.id = VACCEL_OP_NOOP,
@@ -70,6 +131,16 @@ static const struct op_desc table[] = {
 	},
 	GEMM_ROW(VACCEL_OP_SGEMM, "sgemm", "C := alpha * op(A) * op(B) + beta * C, single precision", sgemm_args),
 	GEMM_ROW(VACCEL_OP_DGEMM, "dgemm", "C := alpha * op(A) * op(B) + beta * C, double precision", dgemm_args),
+	MODEL_ROW(VACCEL_OP_IMAGE_CLASSIFY, "image_classify",
+		  "labels of a JPEG or PNG picture, the most probable first", classify, vaccel_classify,
+		  .partial = always_partial, .cost = classify_cost),
+	/* What a short output leaves of its argument is undefined, so that room for large ones need not travel both ways. */
+	MODEL_ROW(VACCEL_OP_INFER, "infer", "runs a model: named tensors in, named tensors out", infer, vaccel_infer,
+		  .repeats = true, .check_parsed = model_check_tensors, .partial = never_partial, .cost = infer_cost),
+	MODEL_ROW(VACCEL_OP_MODEL_LIST, "model_list", "names of the host's models", model_list, vaccel_model_list,
+		  .partial = always_partial, .cost = no_cost),
+	MODEL_ROW(VACCEL_OP_MODEL_INFO, "model_info", "what a model takes and gives, its labels and its hash",
+		  model_info, vaccel_model_query, .partial = always_partial, .cost = no_cost),
 };
 
 const struct op_desc *op_at(size_t index)
@@ -101,7 +172,9 @@ static void params_swap(const struct op_desc *op, uint8_t *dst, const uint8_t *s
 		uint32_t u32;
 		uint64_t u64;
 
-		if (param->type == OP_PARAM_U32) {
+		if (param->type == OP_PARAM_TEXT) {
+			memmove(dst + param->offset, src + param->offset, param->len);
+		} else if (param->type == OP_PARAM_U32) {
 			memcpy(&u32, src + param->offset, sizeof(u32));
 			u32 = htole32(u32);
 			memcpy(dst + param->offset, &u32, sizeof(u32));

@@ -23,6 +23,7 @@ enum op_param_type {
 	OP_PARAM_U32,
 	OP_PARAM_U64,
 	OP_PARAM_F64,
+	OP_PARAM_TEXT, /* len bytes, padded with NUL; at least one */
 };
 
 /* One member of the op's parameter struct; on the wire at the same offset, little-endian. */
@@ -30,12 +31,14 @@ struct op_param {
 	const char *name;
 	enum op_param_type type;
 	uint16_t offset;
+	uint16_t len; /* bytes */
 };
 
 struct op_arg_desc {
 	const char *name;
 	uint32_t dirs;	/* set of 1u << VACCEL_{IN,OUT,INOUT} that are allowed */
 	uint32_t align; /* bytes: of the address and of the offset in a buffer */
+	bool parsed;	/* not only computed on: what reads it must have it to itself, see check_parsed */
 };
 
 struct op_desc {
@@ -47,8 +50,14 @@ struct op_desc {
 	size_t params_len; /* 0: none */
 	const struct op_arg_desc *args;
 	size_t n_args;
+	bool repeats; /* the last argument may come more often than once */
 	/* Everything about parameters and argument sizes that is not in the rows above. */
 	int (*check)(const struct op_desc *op, const struct op_request *request, struct error *error);
+	/*
+	 * What is in the parsed arguments, where it must hold before a plugin sees them; NULL: plugins find out. Reads them, so
+	 * that whoever wants to rely on it calls it with a copy that nobody else can write to.
+	 */
+	int (*check_parsed)(const struct op_desc *op, const struct op_request *request, struct error *error);
 	/* Whether running it twice gives what running it once gives: outputs disjoint from inputs, no state consumed. */
 	bool (*replayable)(const struct op_request *request);
 	/*
@@ -65,6 +74,12 @@ const struct op_desc *op_at(size_t index);
 /* NULL: unknown. */
 const struct op_desc *op_by_id(uint32_t id);
 const struct op_desc *op_by_name(const char *name);
+
+/* The description of a request's argument, which is one of those that the op can have. */
+static inline const struct op_arg_desc *op_arg_desc(const struct op_desc *op, size_t index)
+{
+	return &op->args[index < op->n_args ? index : op->n_args - 1];
+}
 
 /* Wire to native and back; dst and src hold op->params_len bytes and may be the same. */
 void op_params_decode(const struct op_desc *op, void *dst, const void *src);

@@ -16,7 +16,14 @@ static float memory[4096] __attribute__((aligned(64)));
 
 static size_t param_size(const struct op_param *param)
 {
-	return param->type == OP_PARAM_U32 ? 4 : 8;
+	switch (param->type) {
+	case OP_PARAM_U32:
+		return 4;
+	case OP_PARAM_TEXT:
+		return param->len;
+	default:
+		return 8;
+	}
 }
 
 static void check_params(const struct op_desc *op)
@@ -31,6 +38,7 @@ static void check_params(const struct op_desc *op)
 		assert_non_null(param->name);
 		/* In order and without holes: every byte is on the wire once. */
 		assert_int_equal(param->offset, end);
+		assert_true(param->len && param->len == param_size(param));
 		end = param->offset + param_size(param);
 	}
 	assert_int_equal(end, op->params_len);
@@ -39,12 +47,16 @@ static void check_params(const struct op_desc *op)
 static void check_args(const struct op_desc *op)
 {
 	assert_true(op->n_args <= OP_MAX_ARGS);
+	assert_true(op->n_args || !op->repeats);
 	for (size_t i = 0; i < op->n_args; i++) {
 		const struct op_arg_desc *arg = &op->args[i];
 
 		assert_non_null(arg->name);
 		assert_true(arg->dirs && !(arg->dirs & ~(1u << 1 | 1u << 2 | 1u << 3)));
 		assert_true(arg->align && !(arg->align & (arg->align - 1)));
+		/* Nobody would see what is written into a copy. */
+		assert_true(!arg->parsed || arg->dirs == 1u << 1);
+		assert_ptr_equal(op_arg_desc(op, i), arg);
 	}
 }
 
