@@ -7,6 +7,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "op/name.h"
+#include "op/tensor.h"
 #include "util/util.h"
 
 /* Of arguments of INFER: its descriptions, its answers, then tensors. */
@@ -20,74 +22,20 @@ enum {
 #define MODEL_COST (UINT64_C(1) << 24)
 #define BYTE_COST  64
 
-static const struct model_dtype dtypes[] = {
-	{ VACCEL_FLOAT32, "float32", 4, true },	       { VACCEL_FLOAT64, "float64", 8, true },
-	{ VACCEL_INT32, "int32", 4, false },	       { VACCEL_UINT8, "uint8", 1, true },
-	{ VACCEL_INT16, "int16", 2, false },	       { VACCEL_INT8, "int8", 1, true },
-	{ VACCEL_STRING, "string", 0, false },	       { VACCEL_COMPLEX64, "complex64", 8, true },
-	{ VACCEL_INT64, "int64", 8, false },	       { VACCEL_BOOL, "bool", 1, false },
-	{ VACCEL_BFLOAT16, "bfloat16", 2, true },      { VACCEL_UINT16, "uint16", 2, false },
-	{ VACCEL_COMPLEX128, "complex128", 16, true }, { VACCEL_FLOAT16, "float16", 2, true },
-	{ VACCEL_UINT32, "uint32", 4, false },	       { VACCEL_UINT64, "uint64", 8, false },
-};
-
-const struct model_dtype *model_dtype_at(size_t index)
-{
-	return index < ARRAY_SIZE(dtypes) ? &dtypes[index] : NULL;
-}
-
-const struct model_dtype *model_dtype(uint32_t id)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(dtypes); i++)
-		if (dtypes[i].id == id)
-			return &dtypes[i];
-	return NULL;
-}
-
-/* ---- Texts ---- */
-
-bool model_text_ends(const char *text, size_t size)
-{
-	size_t len = strnlen(text, size);
-
-	if (len == size)
-		return false;
-	for (size_t i = len; i < size; i++)
-		if (text[i])
-			return false;
-	return true;
-}
-
-static bool name_byte(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-	       c == '-';
-}
-
-bool model_name_valid(const char *name)
-{
-	size_t len = 0;
-
-	for (; name[len]; len++)
-		if (!name_byte(name[len]) || len == VACCEL_MODEL_NAME - 1)
-			return false;
-	return len && *name != '.' && *name != '-';
-}
+/* ---- Parameters and lengths ---- */
 
 static int check_model(const struct op_desc *op, const char name[VACCEL_MODEL_NAME], struct error *error)
 {
-	if (!model_text_ends(name, VACCEL_MODEL_NAME))
+	if (!op_text_ends(name, VACCEL_MODEL_NAME))
 		return error_set(error, -EINVAL, "%s: the model's name does not end, or something is behind its end",
 				 op->name);
-	if (!model_name_valid(name))
+	if (!op_model_name_valid(name))
 		return error_set(error, -EINVAL,
 				 "%s: a model's name is of letters, digits, '.', '_' and '-', and does not begin with "
 				 "'.' or '-'",
 				 op->name);
 	return 0;
 }
-
-/* ---- Parameters and lengths ---- */
 
 static int check_reserved(const struct op_desc *op, uint32_t reserved, struct error *error)
 {
@@ -200,38 +148,6 @@ uint64_t infer_cost(const struct op_request *request)
 
 /* ---- Descriptions of tensors ---- */
 
-bool model_elements(const int64_t *dims, uint32_t rank, uint32_t size, uint64_t *ret)
-{
-	/* Without those that are 0: whoever multiplies in another order, or computes strides, shall not overflow either. */
-	uint64_t bytes = size;
-	bool empty = false;
-
-	for (uint32_t i = 0; i < rank; i++) {
-		if (dims[i] < 0 || (dims[i] && mul_u64(bytes, (uint64_t)dims[i], &bytes)) || bytes > INT64_MAX)
-			return true;
-		empty |= !dims[i];
-	}
-	*ret = empty ? 0 : bytes / size;
-	return false;
-}
-
-bool model_strings_valid(const void *data, uint64_t len, uint64_t n)
-{
-	const uint8_t *at = data;
-	uint64_t table, sum;
-	uint32_t one;
-
-	if (mul_u64(n, sizeof(one), &table) || table > len)
-		return false;
-	sum = table;
-	for (uint64_t i = 0; i < n; i++) {
-		memcpy(&one, at + i * sizeof(one), sizeof(one));
-		if (add_u64(sum, le32toh(one), &sum) || sum > len)
-			return false;
-	}
-	return sum == len;
-}
-
 /* In the machine's own byte order. */
 static void read_desc(const struct op_request *request, uint32_t index, struct vaccel_tensor_desc *desc)
 {
@@ -251,27 +167,25 @@ static bool dims_zero(const struct vaccel_tensor_desc *desc, uint32_t from)
 	return true;
 }
 
-/* text: of an input, whose name ends. */
 static int check_shape(const struct op_desc *op, const struct vaccel_tensor_desc *desc, struct error *error)
 {
-	const struct model_dtype *dtype = model_dtype(desc->dtype);
-	uint32_t size = dtype && dtype->size ? dtype->size : sizeof(uint32_t);
+	const struct op_dtype *dtype = op_dtype_find(desc->dtype);
 	uint64_t n, bytes;
+	int r;
 
 	if (!dtype)
 		return error_set(error, -EINVAL, "%s: input %s: type %u is not known", op->name, desc->name,
 				 desc->dtype);
-	if (desc->rank > VACCEL_MAX_RANK)
-		return error_set(error, -EINVAL, "%s: input %s: %u dimensions, at most %d are possible", op->name,
-				 desc->name, desc->rank, VACCEL_MAX_RANK);
+	r = op_tensor_count(desc->rank, desc->dims, &n);
+	if (r < 0)
+		return error_set(error, r, "%s: input %s: %s", op->name, desc->name,
+				 r == -E2BIG ? "it is larger than any memory"
+					     : "it has more than 8 dimensions, or one below 0");
 	if (!dims_zero(desc, desc->rank))
 		return error_set(error, -EINVAL, "%s: input %s: a dimension behind its rank %u is not 0", op->name,
 				 desc->name, desc->rank);
-	if (model_elements(desc->dims, desc->rank, size, &n))
-		return error_set(error, -E2BIG,
-				 "%s: input %s: a dimension is negative, or it is larger than any memory", op->name,
-				 desc->name);
-	bytes = n * size;
+	/* Strings begin with a length of each. */
+	bytes = n * (dtype->size ? dtype->size : sizeof(uint32_t));
 	if (dtype->size ? desc->len != bytes : desc->len < bytes)
 		return error_set(error, -EINVAL, "%s: input %s: its shape takes %s%" PRIu64 " bytes, it says %" PRIu64,
 				 op->name, desc->name, dtype->size ? "" : "at least ", bytes, desc->len);
@@ -284,7 +198,7 @@ static int check_tensor(const struct op_desc *op, const struct op_request *reque
 	int r;
 
 	read_desc(request, index, desc);
-	if (!model_text_ends(desc->name, sizeof(desc->name)) || !*desc->name)
+	if (!op_text_ends(desc->name, sizeof(desc->name)) || !*desc->name)
 		return error_set(error, -EINVAL,
 				 "%s: tensor %u: its name is empty, or does not end, or something is "
 				 "behind its end",

@@ -47,22 +47,26 @@ static inline const struct op_dtype *op_dtype_find(uint32_t dtype)
 	return NULL;
 }
 
-/* Elements of a tensor. -EINVAL: rank above VACCEL_MAX_RANK, or a dimension below 0; -E2BIG: more than 64 bits count. */
+/*
+ * Elements of a tensor. -EINVAL: rank above VACCEL_MAX_RANK, or a dimension below 0; -E2BIG: more than any memory holds. Those
+ * that are 0 do not hide what the others come to: whoever multiplies in another order, counts with signed numbers or computes
+ * strides in bytes shall not overflow either.
+ */
 static inline int op_tensor_count(uint32_t rank, const int64_t *dims, uint64_t *ret_count)
 {
 	uint64_t count = 1;
-	bool empty = false, over = false;
+	bool empty = false;
 
 	if (rank > VACCEL_MAX_RANK)
 		return -EINVAL;
-	for (uint32_t i = 0; i < rank; i++) {
+	for (uint32_t i = 0; i < rank; i++)
 		if (dims[i] < 0)
 			return -EINVAL;
+	for (uint32_t i = 0; i < rank; i++) {
 		empty |= dims[i] == 0;
-		over |= mul_u64(count, (uint64_t)dims[i], &count);
+		if (dims[i] && (mul_u64(count, (uint64_t)dims[i], &count) || count > INT64_MAX / 16))
+			return -E2BIG;
 	}
-	if (over && !empty)
-		return -E2BIG;
 	*ret_count = empty ? 0 : count;
 	return 0;
 }
