@@ -172,6 +172,7 @@ struct vaccel_models {
 enum vaccel_model_flags {
 	VACCEL_MODEL_BROKEN = 1 << 0,	  /* installed but not usable; the host's log says why */
 	VACCEL_MODEL_CLASSIFIES = 1 << 1, /* can be asked for IMAGE_CLASSIFY */
+	VACCEL_MODEL_OUTDATED = 1 << 2,	  /* what is installed is broken; this, the version before it, serves */
 };
 
 struct vaccel_model_row {
