@@ -33,12 +33,20 @@ enum cli_type {
 	CLI_NUMBER, /* double, finite */
 	CLI_CHOICE, /* int: index of a word in .choices */
 	CLI_SIZES,  /* struct cli_sizes: "128,256,512" */
+	CLI_LIST,   /* struct cli_list: the option may be given several times */
 };
 
 #define CLI_MAX_SIZES 64
 
 struct cli_sizes {
 	uint64_t size[CLI_MAX_SIZES];
+	size_t n;
+};
+
+#define CLI_MAX_LIST 32
+
+struct cli_list {
+	const char *item[CLI_MAX_LIST];
 	size_t n;
 };
 
@@ -102,7 +110,8 @@ struct cli_command {
 	int (*run)(struct cli *cli, void *options, int argc, char **argv);
 };
 
-extern const struct cli_command cmd_info, cmd_ping, cmd_sgemm, cmd_bench, cmd_plugin, cmd_stats;
+extern const struct cli_command cmd_info, cmd_ping, cmd_classify, cmd_infer, cmd_models, cmd_sgemm, cmd_bench,
+	cmd_plugin, cmd_stats;
 
 /* One run of a subcommand. */
 struct cli {
@@ -134,7 +143,9 @@ __attribute__((format(printf, 2, 3))) void table_cell(struct table *table, const
 void table_print(const struct table *table);
 void table_free(struct table **table);
 
-void js_text(struct json_object *object, const char *key, const char *text); /* NULL: null */
+/* NULL: null. What is not UTF-8 becomes question marks, since JSON has to be. */
+void js_text(struct json_object *object, const char *key, const char *text);
+struct json_object *js_string(const char *text, size_t len);
 void js_count(struct json_object *object, const char *key, uint64_t value);
 void js_number(struct json_object *object, const char *key, double value); /* not finite: null */
 void js_bool(struct json_object *object, const char *key, bool value);
@@ -163,6 +174,13 @@ static inline void session_close(struct vaccel_session **session)
 }
 #define _cleanup_context_ __attribute__((cleanup(context_free)))
 #define _cleanup_session_ __attribute__((cleanup(session_close)))
+
+/* ---- file.c ---- */
+
+/* All of a file, or of standard input ("-"), of at most max bytes; to be freed. error says what failed, not of which. */
+int cli_read_file(const char *path, size_t max, void **ret_data, size_t *ret_len, struct error *error);
+/* The way back; what cannot be finished is removed, also by a signal. */
+int cli_write_file(const char *path, const void *data, size_t len, struct error *error);
 
 /* ---- progress.c ---- */
 

@@ -7,7 +7,7 @@
 #include "cli/cli.h"
 
 static const struct cli_command *const commands[] = {
-	&cmd_info, &cmd_ping, &cmd_sgemm, &cmd_bench, &cmd_plugin, &cmd_stats,
+	&cmd_info, &cmd_ping, &cmd_classify, &cmd_infer, &cmd_models, &cmd_sgemm, &cmd_bench, &cmd_plugin, &cmd_stats,
 };
 
 static void print_usage(FILE *file)
@@ -17,7 +17,7 @@ static void print_usage(FILE *file)
 	      "Runs operations on the host's accelerators. Commands:\n\n",
 	      file);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		fprintf(file, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
+		fprintf(file, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
 	fputs("\nOptions of a command: vaccel COMMAND --help. More: vaccel(1).\n", file);
 }
 

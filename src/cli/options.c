@@ -94,6 +94,14 @@ static int parse_sizes(struct cli *cli, const struct cli_option *option, const c
 	return CLI_OK;
 }
 
+static int parse_list(struct cli *cli, const struct cli_option *option, const char *text, struct cli_list *list)
+{
+	if (list->n == CLI_MAX_LIST)
+		return bad_value(cli, option, text, "the option was given too often");
+	list->item[list->n++] = text;
+	return CLI_OK;
+}
+
 static int store(struct cli *cli, const struct cli_option *option, void *options, const char *text)
 {
 	void *at = (char *)options + option->offset;
@@ -114,6 +122,8 @@ static int store(struct cli *cli, const struct cli_option *option, void *options
 		return parse_choice(cli, option, text, at);
 	case CLI_SIZES:
 		return parse_sizes(cli, option, text, at);
+	case CLI_LIST:
+		return parse_list(cli, option, text, at);
 	}
 	return CLI_USAGE;
 }
@@ -223,10 +233,12 @@ static const char *type_name(const struct cli_option *option)
 {
 	static const char *const names[] = {
 		[CLI_FLAG] = "flag",	 [CLI_TEXT] = "text",	  [CLI_FILE] = "file",	 [CLI_COUNT] = "count",
-		[CLI_NUMBER] = "number", [CLI_CHOICE] = "choice", [CLI_SIZES] = "sizes",
+		[CLI_NUMBER] = "number", [CLI_CHOICE] = "choice", [CLI_SIZES] = "sizes", [CLI_LIST] = "list",
 	};
 
-	return option->value && !strcmp(option->value, "URL") ? "url" : names[option->type];
+	if (option->value && !strcmp(option->value, "URL"))
+		return "url";
+	return option->value && !strcmp(option->value, "MODEL") ? "model" : names[option->type];
 }
 
 void cli_print_options(const struct cli_command *command)

@@ -36,9 +36,45 @@ void cli_print_json(struct json_object *object)
 	json_object_put(object);
 }
 
+/* Bytes of the character at text; 0: they are none. Overlong forms and halves of surrogates are none either. */
+static size_t utf8_len(const unsigned char *text, size_t len)
+{
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	size_t n = *text < 0x80 ? 1 : *text >> 5 == 6 ? 2 : *text >> 4 == 14 ? 3 : *text >> 3 == 30 ? 4 : 0;
+	uint32_t c;
+
+	if (n == 1 || !n || n > len)
+		return n == 1;
+	c = *text & (0x7fu >> n);
+	for (size_t i = 1; i < n; i++) {
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (text[i] & 0x3f);
+	}
+	return c >= least[n] && c <= 0x10ffff && c >> 11 != 0x1b ? n : 0;
+}
+
+struct json_object *js_string(const char *text, size_t len)
+{
+	_cleanup_free_ char *copy = malloc(len + 1);
+	size_t n;
+
+	if (!copy)
+		return NULL;
+	for (size_t i = 0; i < len; i += n) {
+		n = utf8_len((const unsigned char *)text + i, len - i);
+		if (n)
+			memcpy(copy + i, text + i, n);
+		else
+			copy[i] = '?';
+		n = MAX(n, 1u);
+	}
+	return json_object_new_string_len(copy, (int)MIN(len, (size_t)INT32_MAX));
+}
+
 void js_text(struct json_object *object, const char *key, const char *text)
 {
-	json_object_object_add(object, key, text ? json_object_new_string(text) : NULL);
+	json_object_object_add(object, key, text ? js_string(text, strlen(text)) : NULL);
 }
 
 void js_count(struct json_object *object, const char *key, uint64_t value)

@@ -19,6 +19,17 @@ _vaccel_url()
 	fi
 }
 
+# Completes $2, the beginning of a model's name: those that the other end has, if it answers at once.
+_vaccel_model()
+{
+	local transport=()
+
+	if [[ $COMP_LINE =~ [[:space:]](-t|--transport)[[:space:]=]+([^[:space:]]+) ]]; then
+		transport=(--transport "${BASH_REMATCH[2]}")
+	fi
+	mapfile -t COMPREPLY < <(compgen -W "$(timeout 2 "$1" models --names "${transport[@]}" 2>/dev/null)" -- "$2")
+}
+
 _vaccel()
 {
 	local program=${COMP_WORDS[0]} command=${COMP_WORDS[1]} current=${COMP_WORDS[COMP_CWORD]} option
@@ -27,6 +38,11 @@ _vaccel()
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
 		mapfile -t COMPREPLY < <(compgen -W "$("$program" --print-options 2>/dev/null) --help --version" -- "$current")
+		return
+	fi
+	# An input's file: behind the name and the equals sign, which is a word of its own.
+	if [[ $command == infer && ${COMP_WORDS[COMP_CWORD - 1]} == "=" && ${COMP_WORDS[COMP_CWORD - 2]} != --* ]]; then
+		mapfile -t COMPREPLY < <(compgen -f -- "$current")
 		return
 	fi
 	# The option whose value this is, over the colons of a URL.
@@ -41,15 +57,19 @@ _vaccel()
 		[[ $type != flag && $type != operand && ($option == "$name" || $option == "$letter") ]] || continue
 		case $type in
 		url) _vaccel_url "$current" ;;
+		model) _vaccel_model "$program" "$current" ;;
 		file) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
+		list) [[ $option != -i && $option != --input ]] || mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
 		choice) mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$current") ;;
 		esac
 		return
 	done < <("$program" --print-options "$command" 2>/dev/null)
 	mapfile -t COMPREPLY < <(compgen -W "${all[*]}" -- "$current")
-	if [[ $command == plugin && $current != -* ]]; then
-		mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current")
-	fi
+	[[ $current != -* ]] || return
+	case $command in
+	plugin | classify) mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current") ;;
+	models) _vaccel_model "$program" "$current" ;;
+	esac
 }
 
 complete -F _vaccel vaccel

@@ -53,7 +53,7 @@ int answer_classified(struct vaccel_classified *about, struct vaccel_label *labe
 	about->reserved = 0;
 	if (about->n_labels > k)
 		return error_set(error, -EPROTO,
-				 "image-classify: the answer has %" PRIu32 " labels, %" PRIu32 " were asked for",
+				 "image_classify: the answer has %" PRIu32 " labels, %" PRIu32 " were asked for",
 				 about->n_labels, k);
 	for (uint32_t i = 0; i < about->n_labels; i++)
 		mend_label(&labels[i]);
@@ -86,22 +86,22 @@ int answer_output(struct vaccel_tensor_desc *desc, const char *name, struct erro
 
 	desc_from_le(desc);
 	if (!same)
-		return error_set(error, -EPROTO, "infer: the answer is about output \"%.40s\", not \"%.40s\"",
-				 desc->name, name);
+		return error_set(error, -EPROTO, "infer: the answer is about output %.40s, not %.40s", desc->name,
+				 name);
 	type = op_dtype_find(desc->dtype);
 	if (!type)
-		return error_set(error, -EPROTO, "infer: output \"%.80s\" came with type %" PRIu32 ", which is none",
-				 name, desc->dtype);
+		return error_set(error, -EPROTO, "infer: output %.80s came with type %" PRIu32 ", which is none", name,
+				 desc->dtype);
 	if (op_tensor_count(desc->rank, desc->dims, &count) < 0)
-		return error_set(error, -EPROTO, "infer: output \"%.80s\" came with a shape that cannot be", name);
+		return error_set(error, -EPROTO, "infer: output %.80s came with a shape that cannot be", name);
 	if (!type->size)
 		len = count > UINT64_MAX / sizeof(uint32_t) ? UINT64_MAX : count * sizeof(uint32_t);
 	else if (mul_u64(count, type->size, &len))
 		len = UINT64_MAX;
 	if (len > PTRDIFF_MAX || desc->len > PTRDIFF_MAX || (type->size ? desc->len != len : desc->len < len))
 		return error_set(error, -EPROTO,
-				 "infer: output \"%.80s\" came with %" PRIu64 " bytes, which its shape does not have",
-				 name, desc->len);
+				 "infer: output %.80s came with %" PRIu64 " bytes, which its shape does not have", name,
+				 desc->len);
 	clear_behind_rank(desc);
 	return 0;
 }
@@ -113,7 +113,7 @@ int answer_strings(const struct vaccel_tensor_desc *desc, const void *data, stru
 	if (desc->dtype != VACCEL_STRING)
 		return 0;
 	if (op_tensor_count(desc->rank, desc->dims, &count) < 0 || op_strings_check(data, desc->len, count) < 0)
-		return error_set(error, -EPROTO, "infer: the strings of output \"%.80s\" do not lie as they have to",
+		return error_set(error, -EPROTO, "infer: the strings of output %.80s do not lie as they have to",
 				 desc->name);
 	return 0;
 }
@@ -184,12 +184,11 @@ int answer_signature(struct vaccel_tensor_desc *desc, struct error *error)
 		return 0;
 	}
 	if (desc->rank > VACCEL_MAX_RANK)
-		return error_set(error, -EPROTO, "model: tensor \"%.80s\" came with rank %" PRIu32, desc->name,
-				 desc->rank);
+		return error_set(error, -EPROTO, "model: tensor %.80s came with rank %" PRIu32, desc->name, desc->rank);
 	for (uint32_t i = 0; i < desc->rank; i++)
 		if (desc->dims[i] < -1)
-			return error_set(error, -EPROTO, "model: tensor \"%.80s\" came with dimension %" PRIi64,
-					 desc->name, desc->dims[i]);
+			return error_set(error, -EPROTO, "model: tensor %.80s came with dimension %" PRIi64, desc->name,
+					 desc->dims[i]);
 	clear_behind_rank(desc);
 	return 0;
 }

@@ -190,7 +190,7 @@ PUBLIC int vaccel_model_new(struct vaccel_session *session, const char *name, st
 
 	if (!ret_model)
 		return lib_failf(-EINVAL, "model: nowhere to return it");
-	r = model_name(query.model, name, "model-info");
+	r = model_name(query.model, name, "model_info");
 	if (r < 0)
 		return r;
 	model = calloc(1, sizeof(*model));

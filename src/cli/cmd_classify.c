@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vaccel classify: what is on pictures, as a model sees it. A picture that cannot be classified fails alone. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/models.h"
+
+struct classify_options {
+	struct cli_common common;
+	const char *model;
+	uint64_t k;
+	int verbose;
+};
+
+static void defaults(void *data)
+{
+	struct classify_options *options = data;
+
+	options->k = 1;
+}
+
+static const struct cli_option classify_options[] = {
+	CLI_ROW_VALUE(struct classify_options, model, "model", 'm', CLI_TEXT, "MODEL", "name of the model"),
+	CLI_ROW_COUNT(struct classify_options, k, "labels", 'k', "K", 1, VACCEL_MAX_LABELS,
+		      "labels of the highest probability, for each picture (1)"),
+	CLI_ROW_FLAG(struct classify_options, verbose, "verbose", 'v', 1, "print sizes and what the time went into"),
+	CLI_ROWS_COMMON(struct classify_options),
+};
+
+/* A picture and what came of it. */
+struct outcome {
+	const char *path;
+	int code; /* 0 or a negative errno */
+	char why[256];
+	struct vaccel_label labels[VACCEL_MAX_LABELS];
+	struct vaccel_classified about;
+	uint64_t total_ns;
+};
+
+static void failed(struct outcome *outcome, int code, const char *why)
+{
+	outcome->code = code;
+	snprintf(outcome->why, sizeof(outcome->why), "%s", why);
+}
+
+static void classify(struct vaccel_session *session, const struct classify_options *options, size_t max,
+		     struct outcome *outcome)
+{
+	struct error error = { 0 };
+	void *image;
+	size_t len;
+	uint64_t start;
+	int r = cli_read_file(outcome->path, max, &image, &len, &error);
+
+	if (r < 0) {
+		failed(outcome, r, error.text);
+		return;
+	}
+	start = now_ns();
+	r = vaccel_classify(session, options->model, image, len, (uint32_t)options->k, outcome->labels,
+			    &outcome->about);
+	outcome->total_ns = now_ns() - start;
+	free(image);
+	if (r < 0)
+		failed(outcome, r, vaccel_error());
+}
+
+static void print_text(const struct outcome *outcome, bool verbose)
+{
+	const struct vaccel_classified *about = &outcome->about;
+
+	for (uint32_t i = 0; i < about->n_labels; i++)
+		printf("%s: %s %.6f\n", outcome->path, outcome->labels[i].name, (double)outcome->labels[i].probability);
+	if (!verbose)
+		return;
+	printf("%s: %" PRIu32 " x %" PRIu32 " pixels; decoded in %.3f ms, prepared in %.3f ms, run in %.3f ms",
+	       outcome->path, about->width, about->height, (double)about->decode_ns / 1e6,
+	       (double)about->prepare_ns / 1e6, (double)about->run_ns / 1e6);
+	if (about->batch > 1)
+		printf(" with %" PRIu32 " others", about->batch - 1);
+	printf("; %.3f ms in all\n", (double)outcome->total_ns / 1e6);
+}
+
+static struct json_object *labels_json(const struct outcome *outcome)
+{
+	struct json_object *array = json_object_new_array();
+
+	for (uint32_t i = 0; i < outcome->about.n_labels; i++) {
+		struct json_object *row = json_object_new_object();
+
+		js_count(row, "index", outcome->labels[i].index);
+		js_text(row, "label", outcome->labels[i].name);
+		json_object_object_add(row, "probability", real_json((double)outcome->labels[i].probability, 9));
+		json_object_array_add(array, row);
+	}
+	return array;
+}
+
+static struct json_object *outcome_json(const struct outcome *outcome)
+{
+	const struct vaccel_classified *about = &outcome->about;
+	struct json_object *object = json_object_new_object(), *error;
+
+	js_text(object, "image", outcome->path);
+	if (outcome->code < 0) {
+		error = json_object_new_object();
+		js_text(error, "code", error_name(outcome->code));
+		js_text(error, "message", outcome->why);
+		json_object_object_add(object, "error", error);
+		return object;
+	}
+	json_object_object_add(object, "labels", labels_json(outcome));
+	js_count(object, "width", about->width);
+	js_count(object, "height", about->height);
+	js_count(object, "classes", about->n_classes);
+	js_count(object, "batch", about->batch);
+	js_count(object, "decode_ns", about->decode_ns);
+	js_count(object, "prepare_ns", about->prepare_ns);
+	js_count(object, "run_ns", about->run_ns);
+	js_count(object, "total_ns", outcome->total_ns);
+	return object;
+}
+
+static int classify_all(struct cli *cli, struct vaccel_session *session, const struct classify_options *options,
+			size_t max, int argc, char **argv)
+{
+	_cleanup_free_ struct outcome *outcome = malloc(sizeof(*outcome));
+	struct json_object *rows = json_object_new_array(), *object;
+	int status = CLI_OK;
+
+	if (!outcome)
+		return cli_fail(cli, CLI_FAILED, -ENOMEM, "labels: cannot store: out of memory");
+	for (int i = 0; i < argc; i++) {
+		*outcome = (struct outcome){ .path = argv[i] };
+		progress("picture %d of %d", i + 1, argc);
+		classify(session, options, max, outcome);
+		progress_end();
+		if (outcome->code < 0) {
+			fprintf(stderr, "vaccel classify: picture %s: %s\n", outcome->path, outcome->why);
+			status = CLI_FAILED;
+		}
+		if (cli->json)
+			json_object_array_add(rows, outcome_json(outcome));
+		else if (outcome->code == 0)
+			print_text(outcome, options->verbose);
+	}
+	if (cli->json) {
+		object = json_object_new_object();
+		js_text(object, "model", options->model);
+		json_object_object_add(object, "images", json_object_get(rows));
+		cli_print_json(object);
+	}
+	json_object_put(rows);
+	return status;
+}
+
+static int run(struct cli *cli, void *data, int argc, char **argv)
+{
+	const struct classify_options *options = data;
+	_cleanup_context_ struct vaccel_context *context = NULL;
+	_cleanup_session_ struct vaccel_session *session = NULL;
+	_cleanup_model_ struct vaccel_model *model = NULL;
+	struct vaccel_info info = { .size = sizeof(info) };
+	int status, r;
+
+	if (!options->model)
+		return cli_fail(cli, CLI_USAGE, -EINVAL, "option --model: is missing; vaccel models lists them");
+	if (!argc)
+		return cli_fail(cli, CLI_USAGE, -EINVAL, "operand IMAGE: is missing; see vaccel classify --help");
+	status = cli_connect(cli, options->common.transport, &context, &session);
+	if (status != CLI_OK)
+		return status;
+	r = vaccel_context_info(context, &info);
+	if (r < 0)
+		return cli_fail(cli, CLI_FAILED, r, "transport: cannot ask what it is: %s", vaccel_error());
+	status = model_ask(cli, session, options->model, &model);
+	if (status != CLI_OK)
+		return status;
+	if (!(vaccel_model_about(model)->row.flags & VACCEL_MODEL_CLASSIFIES))
+		return cli_fail(cli, CLI_FAILED, -EINVAL, "model %s: does not classify pictures; see vaccel infer",
+				options->model);
+	return classify_all(cli, session, options, info.max_request_bytes, argc, argv);
+}
+
+const struct cli_command cmd_classify = {
+	.name = "classify",
+	.summary = "Tells what is on pictures, as a model sees it.",
+	.operands = "IMAGE...",
+	.options = classify_options,
+	.n_options = ARRAY_SIZE(classify_options),
+	.max_operands = SIZE_MAX,
+	.options_size = sizeof(struct classify_options),
+	.defaults = defaults,
+	.run = run,
+};
