@@ -170,9 +170,9 @@ struct vaccel_plugin_host {
 	void (*log)(int priority, const char *text); /* priorities of <syslog.h>; text without newline */
 	const char *models_dir; /* absolute; NULL: there are none, or the plugin does not need it */
 	/* The frameworks of the plugins that serve, for a plugin that needs VACCEL_NEED_MODELS and has no framework: it is started
-	 * after those that have one. Row index; NULL past the end. hardware: of the plugin. */
-	const struct vaccel_plugin_framework *(*framework)(size_t index, const char **ret_plugin,
-							   const char **ret_hardware);
+	 * after those that have one, and ends before them. Row index; NULL past the end. hardware: of the plugin. */
+	const struct vaccel_plugin_framework *(*framework)(const struct vaccel_plugin_host *host, size_t index,
+							   const char **ret_plugin, const char **ret_hardware);
 };
 
 struct vaccel_plugin {

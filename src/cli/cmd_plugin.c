@@ -36,6 +36,7 @@ static const struct {
 	{ VACCEL_NEED_CACHE, "cache", "a folder of its own to write to until it is ready" },
 	{ VACCEL_NEED_CACHE_ALWAYS, "cache-always", "that folder also while operations run" },
 	{ VACCEL_NEED_DEVICE, "device", "device nodes of accelerators" },
+	{ VACCEL_NEED_MODELS, "models", "the folder of models, to read at any time" },
 	{ VACCEL_NEED_SPAWN, "spawn", "starting programs until it is ready" },
 };
 
@@ -102,10 +103,11 @@ static struct json_object *describe(struct plugin *plugin, const struct config *
 	js_count(object, "abi", decl->abi);
 	js_text(object, "threads", threads_text(decl->threads));
 	json_object_object_add(object, "ops", ops_of(decl));
+	js_text(object, "framework", plugin->framework.name);
 	json_object_object_add(object, "needs", needs_of(decl));
 	json_object_object_add(object, "calls", calls_of(decl));
 	json_object_object_add(object, "keys", keys_of(decl));
-	r = plugin_start(plugin, config, &error);
+	r = plugin_start(plugin, config, NULL, &error);
 	js_bool(object, "ready", r == 0);
 	js_text(object, "hardware", r == 0 ? plugin->hardware : NULL);
 	js_text(object, "cause", r == 0 ? NULL : error.text);
@@ -156,7 +158,9 @@ static void print_plugin(struct json_object *object)
 	for (size_t i = 0; i < ARRAY_SIZE(facts); i++)
 		printf("%-12s %s\n", facts[i], text_of(object, facts[i]));
 	join(json_object_object_get(object, "ops"), ops, sizeof(ops));
-	printf("%-12s %s\n", "ops", ops);
+	printf("%-12s %s\n", "ops", *ops ? ops : "-");
+	if (json_object_object_get(object, "framework"))
+		printf("%-12s %s, for the models of plugin models\n", "framework", text_of(object, "framework"));
 	print_needs(json_object_object_get(object, "needs"));
 	join(calls, ops, sizeof(ops));
 	if (json_object_array_length(calls))

@@ -84,6 +84,10 @@ static void exec_worker(const struct supervisor *s, int link, pid_t parent)
 		argv[n++] = (char *)"--set";
 		argv[n++] = (char *)s->options->sets[i];
 	}
+	if (s->options->models) {
+		argv[n++] = (char *)"--models";
+		argv[n++] = (char *)s->options->models;
+	}
 	if (s->launch.want_safe)
 		argv[n++] = (char *)"--safe";
 	if (s->launch.n_started > 1)

@@ -19,6 +19,7 @@ enum {
 	OPT_PRINT_CAPABILITIES,
 	OPT_CONFIG,
 	OPT_SET,
+	OPT_MODELS,
 	OPT_LOG_LEVEL,
 	OPT_LOG_FORMAT,
 	OPT_DRAIN_TIME,
@@ -42,6 +43,7 @@ static const struct {
 	{ "fd", "N", OPT_FD, "use this inherited descriptor: a listening or a connected Unix socket" },
 	{ "config", "FILE", OPT_CONFIG, "configuration (default: " VACCEL_CONFIG_FILE ", if it exists)" },
 	{ "set", "SECTION.KEY=VALUE", OPT_SET, "override one key of the configuration; may be repeated" },
+	{ "models", "DIR", OPT_MODELS, "folder of models, like --set models.dir=DIR" },
 	{ "log-level", "LEVEL", OPT_LOG_LEVEL, "error, warning, info (default) or debug" },
 	{ "log-format", "FORMAT", OPT_LOG_FORMAT, "text (default) or json, one object a line" },
 	{ "drain-time", "MS", OPT_DRAIN_TIME, "how long stopping a queue waits for its requests (default: 2000)" },
@@ -146,6 +148,9 @@ static int take(struct options *o, int code, const char *value)
 		return 0;
 	case OPT_SET:
 		return add_set(o, value);
+	case OPT_MODELS:
+		o->models = value;
+		return 0;
 	case OPT_LOG_LEVEL:
 		return parse_level(value, &o->log_level);
 	case OPT_LOG_FORMAT:

@@ -15,6 +15,7 @@ struct options {
 	const char *config;	  /* NULL: the installed default file */
 	const char *sets[OPTIONS_MAX_SETS];
 	size_t n_sets;
+	const char *models; /* NULL: what the configuration says */
 	int log_level;
 	bool log_json;
 	unsigned int drain_ms;

@@ -5,12 +5,22 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "util/util.h"
 #include "vhost/proto.h"
 #include "vhost/server.h"
+
+static int setup_models(struct config *config, const char *dir, struct error *error)
+{
+	_cleanup_free_ char *setting = NULL;
+
+	if (asprintf(&setting, "models.dir=%s", dir) < 0)
+		return error_set(error, -ENOMEM, "--models %s: no memory", dir);
+	return config_set(config, setting, error);
+}
 
 int setup_config(const struct options *options, struct config **ret_config, struct error *error)
 {
@@ -22,6 +32,8 @@ int setup_config(const struct options *options, struct config **ret_config, stru
 		if (r < 0)
 			error_prefix(error, "--set %s", options->sets[i]);
 	}
+	if (r == 0 && options->models)
+		r = setup_models(config, options->models, error);
 	if (r < 0) {
 		config_free(config);
 		return r;

@@ -58,6 +58,7 @@ static const struct {
 	{ "limits", "request_bytes", SCALAR_U64, offsetof(struct config, limits.request_bytes), 4 * KIB, 1024 * GIB },
 	{ "limits", "extents", SCALAR_U32, offsetof(struct config, limits.max_extents), 16, 1u << 16 },
 	{ "limits", "op_time_ms", SCALAR_U32, offsetof(struct config, limits.op_time_ms), 0, UINT32_MAX },
+	{ "models", "dir", SCALAR_STRING, offsetof(struct config, models_dir), 0, 0 },
 	{ "metrics", "listen", SCALAR_STRING, offsetof(struct config, metrics_listen), 0, 0 },
 	{ "metrics", "trace", SCALAR_BOOL, offsetof(struct config, metrics_trace), 0, 0 },
 	{ "sandbox", "mode", SCALAR_WORD, offsetof(struct config, sandbox.mode), 0, 0, modes },
@@ -81,7 +82,9 @@ static const struct config_limits default_limits = {
 	.op_time_ms = 0,
 };
 
+/* Loading a framework takes a second and hundreds of megabytes: not without models for it. */
 static const char default_order[] = "openblas reference";
+static const char default_order_with_models[] = "openblas reference models tensorflow";
 
 /* "64", "64K", "2G": bytes, or a plain count. */
 static int parse_number(const char *text, uint64_t *ret)
@@ -265,6 +268,9 @@ static int set_order(struct config *config, const char *op, const char *value, s
 {
 	struct config_order *order = NULL;
 
+	if (!strcmp(op, "default"))
+		config->own_order = true;
+
 	if (strcmp(op, "default") && !op_by_name(op))
 		return error_set(error, -EINVAL, "[order] %s: no operation has that name", op);
 	for (size_t i = 0; i < config->n_orders; i++)
@@ -280,6 +286,19 @@ static int set_order(struct config *config, const char *op, const char *value, s
 	return order_fill(config, order, value, error);
 }
 
+/* As long as nobody has given another. */
+static int set_default_order(struct config *config, struct error *error)
+{
+	bool models = config->models_dir && *config->models_dir;
+	int r;
+
+	if (config->own_order)
+		return 0;
+	r = set_order(config, "default", models ? default_order_with_models : default_order, error);
+	config->own_order = false;
+	return r;
+}
+
 static int set_key(struct config *config, const char *section, const char *key, const char *value, struct error *error)
 {
 	static const char plugin_prefix[] = "plugin ";
@@ -293,8 +312,11 @@ static int set_key(struct config *config, const char *section, const char *key, 
 		if (strcmp(scalars[i].section, section))
 			continue;
 		section_known = true;
-		if (!strcmp(scalars[i].key, key))
-			return set_scalar(config, i, value, error);
+		if (!strcmp(scalars[i].key, key)) {
+			int r = set_scalar(config, i, value, error);
+
+			return r < 0 ? r : set_default_order(config, error);
+		}
 	}
 	if (section_known)
 		return error_set(error, -EINVAL, "[%s] %s: no such key", section, key);
@@ -384,7 +406,7 @@ int config_load(const char *path, struct config **ret_config, struct error *erro
 	config->sandbox.mode = SANDBOX_ON;
 	config->queues = 2;
 	config->spin_us = SPIN_AUTO;
-	r = set_order(config, "default", default_order, error);
+	r = set_default_order(config, error);
 	if (r == 0 && path && *path)
 		r = parse_file(config, path, error);
 	else if (r == 0 && !path && access(VACCEL_CONFIG_FILE, F_OK) == 0)
@@ -419,6 +441,7 @@ void config_free(struct config *config)
 	}
 	free(config->path);
 	free(config->cache_dir);
+	free(config->models_dir);
 	free(config->metrics_listen);
 	free(config->sandbox.read);
 	free(config->sandbox.write);

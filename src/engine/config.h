@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration file: limits, threads, the sandbox, plugins and the order in which they are asked for an op. Format: vaccel.conf(5).
+ * The configuration file: limits, threads, models, the sandbox, plugins and the order in which they are asked for an op. Format: vaccel.conf(5).
  * Read once at start (by libinih); afterwards constant, so that threads may share it.
  */
 #ifndef VACCEL_ENGINE_CONFIG_H
@@ -68,6 +68,7 @@ struct config {
 	uint32_t queues;     /* request queues offered */
 	uint32_t spin_us;    /* how long a queue's thread looks for requests before it sleeps; 0: not; or SPIN_AUTO */
 	char *cache_dir;     /* NULL: ${XDG_CACHE_HOME:-~/.cache}/vaccel/plugins, or none */
+	char *models_dir;    /* folder of models; NULL or "": there are none */
 	struct config_limits limits;
 	char *metrics_listen; /* where metrics are served; NULL or "": nowhere */
 	bool metrics_trace;   /* times of all requests are taken, not of a sample */
@@ -76,6 +77,7 @@ struct config {
 	size_t n_plugins;
 	struct config_order orders[CONFIG_MAX_OPS];
 	size_t n_orders;
+	bool own_order; /* "default" is not the built-in one */
 };
 
 /*

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Life of an engine: plugins are loaded in the order in which the configuration names them, each op gets its route (the
+ * Life of an engine: plugins are loaded in the order in which the configuration names them, those that
+ * use others' frameworks last, each op gets its route (the
  * plugins that serve it, best first), then threads start. After that only session.c and schedule.c change anything.
  */
 #include "engine/engine.h"
@@ -42,7 +43,8 @@ static bool is_ordered(const struct config *config, const char *plugin)
 	return false;
 }
 
-static void load_plugin(struct engine *engine, const struct config_plugin *section)
+/* NULL: it does not serve, and why was noted. */
+static struct plugin *open_plugin(struct engine *engine, const struct config_plugin *section)
 {
 	struct plugin *plugin = NULL;
 	struct error error = { 0 };
@@ -54,36 +56,58 @@ static void load_plugin(struct engine *engine, const struct config_plugin *secti
 			error_set(&error, -ENOENT, "plugin %s: is configured, but no [order] names it", section->name);
 			note_failure(engine, section->name, &error);
 		}
-		return;
+		return NULL;
 	}
 	r = plugin_open(section->path ? section->path : section->name, &plugin, &error);
 	if (r == 0 && strcmp(plugin->decl.name, section->name))
 		r = error_set(&error, -EINVAL, "plugin %s: %s calls itself %s", section->name, plugin->path,
 			      plugin->decl.name);
 	if (r == 0)
-		r = plugin_start(plugin, engine->config, &error);
-	if (r < 0) {
-		plugin_free(plugin);
-		note_failure(engine, section->name, &error);
-		return;
-	}
-	engine->plugins[engine->n_plugins++] = plugin;
+		return plugin;
+	plugin_free(plugin);
+	note_failure(engine, section->name, &error);
+	return NULL;
 }
 
+static void start_plugin(struct engine *engine, struct plugin *plugin)
+{
+	struct plugin_set *set = &engine->plugins;
+	struct error error = { 0 };
+
+	if (plugin_start(plugin, engine->config, set, &error) == 0) {
+		set->plugins[set->n++] = plugin;
+		return;
+	}
+	note_failure(engine, plugin->decl.name, &error);
+	plugin_free(plugin);
+}
+
+/* Those that use what others bring are started when all others are. */
 static int load_plugins(struct engine *engine, struct error *error)
 {
+	struct plugin *later[CONFIG_MAX_PLUGINS];
+	unsigned int n_later = 0;
+
 	engine->failures = calloc(CONFIG_MAX_PLUGINS, sizeof(*engine->failures));
 	if (!engine->failures)
 		return error_set(error, -ENOMEM, "engine: no memory for its plugins");
-	for (size_t i = 0; i < engine->config->n_plugins; i++)
-		load_plugin(engine, &engine->config->plugins[i]);
+	for (size_t i = 0; i < engine->config->n_plugins; i++) {
+		struct plugin *plugin = open_plugin(engine, &engine->config->plugins[i]);
+
+		if (plugin && plugin_uses_frameworks(plugin))
+			later[n_later++] = plugin;
+		else if (plugin)
+			start_plugin(engine, plugin);
+	}
+	for (unsigned int i = 0; i < n_later; i++)
+		start_plugin(engine, later[i]);
 	return 0;
 }
 
 static void add_candidate(struct engine *engine, struct route *route, const char *name)
 {
-	for (unsigned int i = 0; i < engine->n_plugins; i++) {
-		const struct vaccel_plugin *decl = &engine->plugins[i]->decl;
+	for (unsigned int i = 0; i < engine->plugins.n; i++) {
+		const struct vaccel_plugin *decl = &engine->plugins.plugins[i]->decl;
 
 		if (strcmp(decl->name, name))
 			continue;
@@ -147,8 +171,9 @@ static int init_tables(struct engine *engine, struct state *state, struct error 
 
 static void free_tables(struct engine *engine)
 {
-	for (unsigned int i = 0; i < engine->n_plugins; i++)
-		plugin_free(engine->plugins[i]);
+	/* The last one may use what those before it bring. */
+	while (engine->plugins.n > 0)
+		plugin_free(engine->plugins.plugins[--engine->plugins.n]);
 	for (size_t i = 0; i < engine->n_failures; i++) {
 		free((char *)engine->failures[i].plugin);
 		free((char *)engine->failures[i].text);
@@ -197,9 +222,9 @@ static void drop_objects(struct engine *engine)
 
 		if (!session)
 			continue;
-		for (unsigned int p = 0; p < engine->n_plugins; p++)
-			if (session->opened[p] && engine->plugins[p]->decl.close)
-				engine->plugins[p]->decl.close(session->plugin_session[p]);
+		for (unsigned int p = 0; p < engine->plugins.n; p++)
+			if (session->opened[p] && engine->plugins.plugins[p]->decl.close)
+				engine->plugins.plugins[p]->decl.close(session->plugin_session[p]);
 		free(session);
 	}
 	for (uint32_t i = 0; i < engine->config->limits.buffers; i++)
@@ -233,7 +258,7 @@ bool engine_op_info(const struct engine *engine, size_t index, struct engine_op_
 	route = &engine->routes[index];
 	*ret_info = (struct engine_op_info){ route->op->id, route->op->name, "", "" };
 	if (route->n_candidates) {
-		plugin = engine->plugins[route->candidates[0].plugin];
+		plugin = engine->plugins.plugins[route->candidates[0].plugin];
 		ret_info->plugin = plugin->decl.name;
 		ret_info->hardware = plugin->hardware;
 	}
@@ -252,7 +277,7 @@ const struct engine_failure *engine_failure_at(const struct engine *engine, size
 
 bool engine_plugin_needs(const struct engine *engine, size_t index, struct engine_plugin_needs *ret_needs)
 {
-	const struct plugin *plugin = index < engine->n_plugins ? engine->plugins[index] : NULL;
+	const struct plugin *plugin = index < engine->plugins.n ? engine->plugins.plugins[index] : NULL;
 
 	if (!plugin)
 		return false;

@@ -47,7 +47,7 @@ struct engine_buffer {
 
 /* One way to serve an op. */
 struct candidate {
-	unsigned int plugin; /* index in engine->plugins */
+	unsigned int plugin; /* index in engine->plugins.plugins */
 	int (*run)(const struct vaccel_plugin_call *call);
 	/* How long requests take lately, by the binary logarithm of their cost; 0: not known. Relaxed atomics, no lock. */
 	uint64_t took_ns[COST_CLASSES];
@@ -72,8 +72,7 @@ struct engine {
 	bool own_state;
 	char host[96];
 
-	struct plugin *plugins[CONFIG_MAX_PLUGINS];
-	unsigned int n_plugins;
+	struct plugin_set plugins;
 	struct route *routes; /* one per row of the op table */
 	size_t n_routes;
 	struct engine_failure *failures;

@@ -90,7 +90,7 @@ static int check_decl(const struct plugin *plugin, struct error *error)
 {
 	const struct vaccel_plugin *decl = &plugin->decl;
 
-	if (!decl->name || !decl->ops || !decl->n_ops || !decl->hardware)
+	if (!decl->name || !decl->hardware || (!decl->framework && (!decl->ops || !decl->n_ops)))
 		return error_set(error, -EINVAL, "plugin %s: declares no name, ops or hardware", plugin->path);
 	if (decl->threads < VACCEL_THREADS_ONE || decl->threads > VACCEL_THREADS_ANY)
 		return error_set(error, -EINVAL, "plugin %s: thread model %u is not known", plugin->path,
@@ -99,6 +99,23 @@ static int check_decl(const struct plugin *plugin, struct error *error)
 		if (!decl->ops[i].run)
 			return error_set(error, -EINVAL, "plugin %s: op %u has no implementation", plugin->path,
 					 decl->ops[i].op);
+	if (!decl->batch != !decl->run_batch)
+		return error_set(error, -EINVAL, "plugin %s: has one of batch and run_batch without the other",
+				 plugin->path);
+	return 0;
+}
+
+static int read_framework(struct plugin *plugin, struct error *error)
+{
+	const struct vaccel_plugin_framework *declared = plugin->decl.framework;
+	struct vaccel_plugin_framework *framework = &plugin->framework;
+
+	if (!declared)
+		return 0;
+	memcpy(framework, declared, MIN(declared->size, sizeof(*framework)));
+	if (!framework->name || !framework->model_load || !framework->model_unload || !framework->model_tensor ||
+	    !framework->model_run)
+		return error_set(error, -EINVAL, "plugin %s: its framework lacks a name or a function", plugin->path);
 	return 0;
 }
 
@@ -106,6 +123,7 @@ static int read_decl(struct plugin *plugin, struct error *error)
 {
 	const struct vaccel_plugin *(*entry)(void);
 	const struct vaccel_plugin *decl;
+	int r;
 
 	*(void **)&entry = dlsym(plugin->handle, VACCEL_PLUGIN_SYMBOL);
 	if (!entry)
@@ -118,7 +136,11 @@ static int read_decl(struct plugin *plugin, struct error *error)
 		return error_set(error, -ENOEXEC, "plugin %s: built for plugin ABI %u, this is %u", plugin->path,
 				 decl->abi, VACCEL_PLUGIN_ABI);
 	memcpy(&plugin->decl, decl, MIN(decl->size, sizeof(plugin->decl)));
-	return check_decl(plugin, error);
+	/* An array that is not there has no rows. */
+	if (!plugin->decl.ops)
+		plugin->decl.n_ops = 0;
+	r = check_decl(plugin, error);
+	return r < 0 ? r : read_framework(plugin, error);
 }
 
 int plugin_open(const char *name, struct plugin **ret_plugin, struct error *error)
@@ -195,6 +217,45 @@ static char *make_cache_dir(const struct plugin *plugin, const struct config *co
 	return strdup(path);
 }
 
+bool plugin_uses_frameworks(const struct plugin *plugin)
+{
+	return plugin->decl.needs & VACCEL_NEED_MODELS && !plugin->framework.name;
+}
+
+/* Only who serves models fails without its folder: frameworks are told where to look, and nobody will ask them. */
+static int find_models_dir(struct plugin *plugin, const struct config *config, struct error *error)
+{
+	const char *dir = config->models_dir;
+
+	if (!(plugin->decl.needs & VACCEL_NEED_MODELS) || !dir || !*dir)
+		return 0;
+	plugin->models_dir = realpath(dir, NULL);
+	if (!plugin->models_dir && plugin_uses_frameworks(plugin))
+		return error_set(error, -errno, "plugin %s: [models] dir = %s: %s", plugin->decl.name, dir,
+				 strerror(errno));
+	return 0;
+}
+
+/* The plugin's vaccel_plugin_host.framework. */
+static const struct vaccel_plugin_framework *framework_at(const struct vaccel_plugin_host *host, size_t index,
+							  const char **ret_plugin, const char **ret_hardware)
+{
+	const struct plugin_set *set = container_of(host, struct plugin, host)->others;
+
+	for (unsigned int i = 0; set && i < set->n; i++) {
+		const struct plugin *plugin = set->plugins[i];
+
+		if (!plugin->framework.name || index-- > 0)
+			continue;
+		if (ret_plugin)
+			*ret_plugin = plugin->decl.name;
+		if (ret_hardware)
+			*ret_hardware = plugin->hardware;
+		return &plugin->framework;
+	}
+	return NULL;
+}
+
 static void plugin_log(int priority, const char *text)
 {
 	log_line(priority, "%s", text);
@@ -238,6 +299,8 @@ static int run_start(struct plugin *plugin, const struct config *config, struct 
 		.cache_dir = plugin->cache_dir,
 		.threads = config->op_threads,
 		.log = plugin_log,
+		.models_dir = plugin->models_dir,
+		.framework = framework_at,
 	};
 	if (plugin->decl.load)
 		r = plugin->decl.load(&plugin->host, &report);
@@ -254,9 +317,15 @@ static int run_start(struct plugin *plugin, const struct config *config, struct 
 	return 0;
 }
 
-int plugin_start(struct plugin *plugin, const struct config *config, struct error *error)
+int plugin_start(struct plugin *plugin, const struct config *config, const struct plugin_set *others,
+		 struct error *error)
 {
-	int r;
+	int r = find_models_dir(plugin, config, error);
+
+	if (r < 0)
+		return r;
+	if (plugin_uses_frameworks(plugin))
+		plugin->others = others;
 
 	if (plugin->decl.needs & (VACCEL_NEED_CACHE | VACCEL_NEED_CACHE_ALWAYS))
 		plugin->cache_dir = make_cache_dir(plugin, config);
@@ -281,6 +350,7 @@ void plugin_free(struct plugin *plugin)
 		dlclose(plugin->handle);
 	pthread_mutex_destroy(&plugin->lock);
 	free(plugin->cache_dir);
+	free(plugin->models_dir);
 	free(plugin->path);
 	free(plugin);
 }

@@ -23,10 +23,19 @@ struct plugin {
 	struct vaccel_plugin decl; /* copied; its pointers lead into the object */
 	pthread_mutex_t lock;	   /* held around every callback but the ops */
 	char *cache_dir;
-	struct vaccel_plugin_host host; /* what load() was given, valid until unload() */
-	const char *hardware;		/* after plugin_start() */
+	char *models_dir;			  /* absolute; NULL: none, or it does not need it */
+	struct vaccel_plugin_framework framework; /* copied like decl; name NULL: none */
+	struct vaccel_plugin_host host;		  /* what load() was given, valid until unload() */
+	const char *hardware;			  /* after plugin_start() */
 	bool started;
 	uint32_t n_running; /* ops under way; under the engine's lock */
+	const struct plugin_set *others;
+};
+
+/* Plugins that have started, for one that is started last. */
+struct plugin_set {
+	struct plugin *plugins[CONFIG_MAX_PLUGINS];
+	unsigned int n;
 };
 
 /*
@@ -35,8 +44,15 @@ struct plugin {
  */
 int plugin_open(const char *name, struct plugin **ret_plugin, struct error *error);
 
-/* Runs load(), config() with the keys of its section, ready(). May be called once. */
-int plugin_start(struct plugin *plugin, const struct config *config, struct error *error);
+/* It reaches for the frameworks of others: they have to be started before it, and end after it. */
+bool plugin_uses_frameworks(const struct plugin *plugin);
+
+/*
+ * Runs load(), config() with the keys of its section, ready(). May be called once. others: those whose frameworks it may use,
+ * until it is freed; NULL: none.
+ */
+int plugin_start(struct plugin *plugin, const struct config *config, const struct plugin_set *others,
+		 struct error *error);
 
 /* Stops and unloads; NULL is allowed. */
 void plugin_free(struct plugin *plugin);

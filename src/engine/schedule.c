@@ -111,9 +111,9 @@ HOT static bool may_start(struct engine *engine, const struct engine_session *se
 {
 	unsigned int index = candidate_of(engine, request)->plugin;
 
-	switch (engine->plugins[index]->decl.threads) {
+	switch (engine->plugins.plugins[index]->decl.threads) {
 	case VACCEL_THREADS_ONE:
-		return engine->plugins[index]->n_running == 0;
+		return engine->plugins.plugins[index]->n_running == 0;
 	case VACCEL_THREADS_PER_SESSION:
 		return session->running_in[index] == 0;
 	default:
@@ -127,7 +127,7 @@ HOT static void mark_running(struct engine *engine, struct engine_request *reque
 
 	request->from->n_running++;
 	request->from->running_in[index]++;
-	engine->plugins[index]->n_running++;
+	engine->plugins.plugins[index]->n_running++;
 	/* Plain writes: read by engine_oldest() under the same lock. */
 	request->start_ns = now;
 	list_add(&engine->running, request);
@@ -140,7 +140,7 @@ HOT static void mark_stopped(struct engine *engine, struct engine_request *reque
 
 	request->from->n_running--;
 	request->from->running_in[index]--;
-	engine->plugins[index]->n_running--;
+	engine->plugins.plugins[index]->n_running--;
 	list_remove(&engine->running, request);
 	__atomic_store_n(&engine->n_running, engine->n_running - 1, __ATOMIC_RELAXED);
 }
@@ -192,7 +192,7 @@ HOT static void note_time(struct candidate *candidate, const struct engine_reque
 HOT static int run_plugin(struct engine *engine, struct engine_request *request)
 {
 	struct candidate *candidate = candidate_of(engine, request);
-	struct plugin *plugin = engine->plugins[candidate->plugin];
+	struct plugin *plugin = engine->plugins.plugins[candidate->plugin];
 	struct vaccel_plugin_arg args[OP_MAX_ARGS];
 	struct vaccel_plugin_call call = {
 		.size = sizeof(call),

@@ -51,8 +51,8 @@ int engine_session_open(struct engine *engine, uint32_t owner, uint64_t tag, uin
 
 static void close_plugin_sessions(struct engine *engine, struct engine_session *session)
 {
-	for (unsigned int i = 0; i < engine->n_plugins; i++) {
-		struct plugin *plugin = engine->plugins[i];
+	for (unsigned int i = 0; i < engine->plugins.n; i++) {
+		struct plugin *plugin = engine->plugins.plugins[i];
 
 		pthread_mutex_lock(&plugin->lock);
 		if (session->opened[i] && plugin->decl.close)
@@ -64,8 +64,8 @@ static void close_plugin_sessions(struct engine *engine, struct engine_session *
 
 void release_mapping(struct engine *engine, uint64_t id, const struct engine_mapping *mapping)
 {
-	for (unsigned int i = 0; i < engine->n_plugins; i++) {
-		struct plugin *plugin = engine->plugins[i];
+	for (unsigned int i = 0; i < engine->plugins.n; i++) {
+		struct plugin *plugin = engine->plugins.plugins[i];
 
 		if (!plugin->decl.buffer_gone)
 			continue;
@@ -135,8 +135,8 @@ static void release_buffers(struct engine *engine, uint32_t owner, uint64_t sess
 
 static bool has_plugin_session(const struct engine *engine, const struct engine_session *session)
 {
-	for (unsigned int i = 0; i < engine->n_plugins; i++)
-		if (session->opened[i] && engine->plugins[i]->decl.close)
+	for (unsigned int i = 0; i < engine->plugins.n; i++)
+		if (session->opened[i] && engine->plugins.plugins[i]->decl.close)
 			return true;
 	return false;
 }

@@ -206,8 +206,8 @@ class Plugin(fixture.Test):
 
     def test_one(self):
         said = self.json("plugin", "reference")
-        self.assertEqual(sorted(said), ["abi", "calls", "cause", "description", "file", "hardware", "keys", "name", "needs", "ops",
-                                        "ready", "threads", "version"])
+        self.assertEqual(sorted(said), ["abi", "calls", "cause", "description", "file", "framework", "hardware", "keys",
+                                        "name", "needs", "ops", "ready", "threads", "version"])
         self.assertEqual((said["name"], said["ready"], said["cause"]), ("reference", True, None))
         self.assertLessEqual({"noop", "sgemm", "dgemm"}, {row["name"] for row in said["ops"]})
         text = self.vaccel("plugin", "reference").stdout

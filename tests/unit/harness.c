@@ -61,6 +61,7 @@ struct probe *harness_probe(const char *name)
 	probe->run = NULL;
 	probe->open = NULL;
 	probe->gone = NULL;
+	probe->unload = NULL;
 	probe->violations = probe->runs = probe->opens = probe->closes = 0;
 	return probe;
 }

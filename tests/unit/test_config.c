@@ -375,6 +375,25 @@ static void example_file_is_the_defaults(void **state)
 			fail_msg("packaging/vaccel.conf does not show %s", key.key);
 }
 
+/* Plugins that take long to load are asked for models only where there are any, unless somebody names an order. */
+static void models_change_the_order(void **state)
+{
+	struct config *config = NULL;
+
+	assert_int_equal(config_load("", &config, NULL), 0);
+	assert_int_equal(config_order(config, "infer")->n_plugins, 2);
+	assert_int_equal(config_set(config, "models.dir=/srv/models", NULL), 0);
+	assert_string_equal(config->models_dir, "/srv/models");
+	assert_int_equal(config_order(config, "infer")->n_plugins, 4);
+	assert_string_equal(config_order(config, "infer")->plugins[2], "models");
+	assert_int_equal(config_set(config, "models.dir=", NULL), 0);
+	assert_int_equal(config_order(config, "infer")->n_plugins, 2);
+	assert_int_equal(config_set(config, "order.default=reference", NULL), 0);
+	assert_int_equal(config_set(config, "models.dir=/srv/models", NULL), 0);
+	assert_int_equal(config_order(config, "infer")->n_plugins, 1);
+	config_free(config);
+}
+
 /* Each limit that can be hit is a key of [limits], and each key of [limits] can be hit. */
 static void limits_are_keys(void **state)
 {
@@ -402,6 +421,7 @@ int main(void)
 		cmocka_unit_test(every_key),
 		cmocka_unit_test(every_range),
 		cmocka_unit_test(limits_are_keys),
+		cmocka_unit_test(models_change_the_order),
 		cmocka_unit_test(numbers),
 		cmocka_unit_test(mistakes_name_their_line),
 		cmocka_unit_test(plugin_names_are_no_paths),

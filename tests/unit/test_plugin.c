@@ -30,6 +30,9 @@ static const struct {
 	{ "no-ops", -EINVAL, "declares no name, ops or hardware" },
 	{ "no-run", -EINVAL, "op 0 has no implementation" },
 	{ "bad-threads", -EINVAL, "thread model 4 is not known" },
+	{ "bad-frame", -EINVAL, "its framework lacks a name or a function" },
+	{ "old-frame", -EINVAL, "its framework lacks a name or a function" },
+	{ "bad-batch", -EINVAL, "has one of batch and run_batch without the other" },
 };
 
 /* Those open well: what fails comes later, with the engine. */
@@ -201,6 +204,71 @@ static void plugins_start_and_stop(void **state)
 	assert_int_equal(probe->violations, 0);
 }
 
+/* ---- Frameworks ---- */
+
+static int n_unloaded_with_frame;
+
+static void note_frame(void)
+{
+	const struct vaccel_plugin_host *host = harness_probe("probe-models")->host;
+
+	n_unloaded_with_frame += host->framework(host, 0, NULL, NULL) != NULL;
+}
+
+/* Whatever the order says, who uses frameworks is started after those that bring them, and ends before them. */
+static void frameworks_come_first(void **state)
+{
+	static const char *const settings[] = { "models.dir=/", "order.default=probe-models probe-any frame newer",
+						NULL };
+	const struct vaccel_plugin_framework *framework;
+	const struct vaccel_plugin_host *host;
+	const char *plugin = NULL, *hardware = NULL;
+	struct engine_op_info info;
+	struct probe *probe;
+	struct harness h;
+
+	harness_start(&h, NULL, settings);
+	assert_int_equal(engine_n_failures(h.engine), 0);
+	probe = harness_probe("probe-models");
+	probe->unload = note_frame;
+	host = probe->host;
+	assert_string_equal(host->models_dir, "/");
+	framework = host->framework(host, 0, &plugin, &hardware);
+	assert_non_null(framework);
+	assert_string_equal(framework->name, "frame");
+	assert_string_equal(plugin, "frame");
+	assert_string_equal(hardware, "none");
+	assert_null(host->framework(host, 1, NULL, NULL));
+	/* The order of ops is what the configuration says. */
+	assert_true(engine_op_info(h.engine, 0, &info));
+	assert_string_equal(info.plugin, "probe-models");
+	/* Others need no models, and are not told where they are. */
+	host = harness_probe("probe-any")->host;
+	assert_null(host->models_dir);
+	assert_null(host->framework(host, 0, NULL, NULL));
+	n_unloaded_with_frame = 0;
+	harness_stop(&h);
+	assert_int_equal(n_unloaded_with_frame, 1);
+}
+
+static void models_need_their_folder(void **state)
+{
+	static const char *const none[] = { "order.default=probe-models frame", NULL };
+	static const char *const missing[] = { "models.dir=/nonexistent/models", "order.default=probe-models frame",
+					       NULL };
+	struct harness h;
+
+	harness_start(&h, NULL, none);
+	assert_int_equal(engine_n_failures(h.engine), 0);
+	assert_null(harness_probe("probe-models")->host->models_dir);
+	harness_stop(&h);
+	harness_start(&h, NULL, missing);
+	assert_int_equal(engine_n_failures(h.engine), 1);
+	assert_string_equal(engine_failure_at(h.engine, 0)->text,
+			    "plugin probe-models: [models] dir = /nonexistent/models: No such file or directory");
+	harness_stop(&h);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -212,6 +280,8 @@ int main(void)
 		cmocka_unit_test(nothing_serves),
 		cmocka_unit_test(the_list_has_each_once),
 		cmocka_unit_test(plugins_start_and_stop),
+		cmocka_unit_test(frameworks_come_first),
+		cmocka_unit_test(models_need_their_folder),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Plugins with one thing wrong each (or, OLD and NEWER, nothing). The build file names the plugin and defines which;
+ * Plugins with one thing wrong each (or, OLD, NEWER and FRAME, nothing). The build file names the plugin and defines which;
  * everything that is not wrong is as it should be.
  */
 #include <errno.h>
@@ -67,6 +67,48 @@ static const struct vaccel_op_impl ops[] = {
 	{ .op = 250, .run = noop }, /* an op that this table does not have is no mistake */
 };
 
+#if defined(FRAME) || defined(BAD_FRAME) || defined(OLD_FRAME)
+static int model_load(const struct vaccel_plugin_model *model, void **ret_model,
+		      const struct vaccel_plugin_report *report)
+{
+	return -ENOENT;
+}
+
+static void model_unload(void *model)
+{
+}
+
+static int model_tensor(void *model, uint32_t dir, size_t index, struct vaccel_plugin_tensor *ret_tensor)
+{
+	return -ENOENT;
+}
+
+static int model_run(const struct vaccel_plugin_run *run)
+{
+	return 0;
+}
+
+static const struct vaccel_plugin_framework framework = {
+	.size = sizeof(framework),
+	.name = "frame",
+	.model_load = model_load,
+	.model_unload = model_unload,
+	.model_tensor = model_tensor,
+	.model_run = model_run,
+#if defined(BAD_FRAME)
+	.model_unload = NULL,
+#elif defined(OLD_FRAME)
+	.size = offsetof(struct vaccel_plugin_framework, model_run),
+#endif
+};
+#endif
+
+#if defined(BAD_BATCH)
+static void run_batch(const struct vaccel_plugin_call *const *calls, int *results, size_t n)
+{
+}
+#endif
+
 /* As a later version might declare itself: more members behind those known here. */
 struct declaration {
 	struct vaccel_plugin known;
@@ -106,6 +148,13 @@ static const struct declaration plugin = {
 		.n_ops = 0,
 #elif defined(BAD_THREADS)
 		.threads = 4,
+#elif defined(FRAME) || defined(BAD_FRAME) || defined(OLD_FRAME)
+		.ops = NULL,
+		.n_ops = 0,
+		.needs = VACCEL_NEED_MODELS,
+		.framework = &framework,
+#elif defined(BAD_BATCH)
+		.run_batch = run_batch,
 #endif
 	},
 	.unknown = { (void *)1, (void *)2 },

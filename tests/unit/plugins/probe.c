@@ -46,6 +46,7 @@ static int load(const struct vaccel_plugin_host *host, struct vaccel_plugin_repo
 {
 	enter();
 	atomic_fetch_add(&probe_control.loads, 1);
+	probe_control.host = host;
 	leave();
 	return 0;
 }
@@ -54,6 +55,8 @@ static void unload(void)
 {
 	enter();
 	atomic_fetch_add(&probe_control.unloads, 1);
+	if (probe_control.unload)
+		probe_control.unload();
 	leave();
 }
 
@@ -110,9 +113,10 @@ static const char *hardware(void)
 static const struct vaccel_plugin_key keys[] = { { "key", "anything but 'bad'" } };
 
 static const struct vaccel_op_impl ops[] = {
-	VACCEL_IMPL(NOOP, run),
-	VACCEL_IMPL(SGEMM, run),
-	VACCEL_IMPL(DGEMM, run),
+	VACCEL_IMPL(NOOP, run),		  VACCEL_IMPL(SGEMM, run), VACCEL_IMPL(DGEMM, run),
+#ifdef PROBE_MODELS
+	VACCEL_IMPL(IMAGE_CLASSIFY, run), VACCEL_IMPL(INFER, run),
+#endif
 };
 
 static const struct vaccel_plugin plugin = {
@@ -124,7 +128,10 @@ static const struct vaccel_plugin plugin = {
 	.keys = keys,
 	.n_keys = 1,
 	.ops = ops,
-	.n_ops = 3,
+	.n_ops = sizeof(ops) / sizeof(ops[0]),
+#ifdef PROBE_MODELS
+	.needs = VACCEL_NEED_MODELS,
+#endif
 	.load = load,
 	.config = config,
 	.open = open_session,

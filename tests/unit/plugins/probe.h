@@ -14,6 +14,8 @@ struct probe {
 	int (*run)(const struct vaccel_plugin_call *call);
 	int (*open)(struct vaccel_plugin_report *report);
 	void (*gone)(uint64_t buffer);
+	void (*unload)(void);
+	const struct vaccel_plugin_host *host; /* that load() was given */
 
 	atomic_int violations; /* of the thread model, or of "one callback at a time" */
 	atomic_int running;
