@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Plugin reference: every operation in portable C. It is what other plugins are compared with, and what serves when
- * nothing better is there. It keeps no state, so operations run in any number of threads.
+ * nothing better is there. It keeps no state, so operations run in any number of threads. Its framework is in
+ * framework.c.
  */
 #include <vaccel/plugin.h>
 #include "gemm.h"
+#include "graph.h"
 
 static int noop(const struct vaccel_plugin_call *call)
 {
@@ -43,5 +45,6 @@ static const struct vaccel_plugin plugin = {
 	.ops = ops,
 	.n_ops = sizeof(ops) / sizeof(ops[0]),
 	.hardware = hardware,
+	.framework = &reference_framework,
 };
 VACCEL_PLUGIN(plugin);
