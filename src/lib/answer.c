@@ -94,11 +94,9 @@ int answer_output(struct vaccel_tensor_desc *desc, const char *name, struct erro
 				 desc->dtype);
 	if (op_tensor_count(desc->rank, desc->dims, &count) < 0)
 		return error_set(error, -EPROTO, "infer: output %.80s came with a shape that cannot be", name);
-	if (!type->size)
-		len = count > UINT64_MAX / sizeof(uint32_t) ? UINT64_MAX : count * sizeof(uint32_t);
-	else if (mul_u64(count, type->size, &len))
-		len = UINT64_MAX;
-	if (len > PTRDIFF_MAX || desc->len > PTRDIFF_MAX || (type->size ? desc->len != len : desc->len < len))
+	/* Strings begin with a length of each. What op_tensor_count() lets through cannot overflow. */
+	len = count * (type->size ? type->size : sizeof(uint32_t));
+	if (desc->len > PTRDIFF_MAX || (type->size ? desc->len != len : desc->len < len))
 		return error_set(error, -EPROTO,
 				 "infer: output %.80s came with %" PRIu64 " bytes, which its shape does not have", name,
 				 desc->len);

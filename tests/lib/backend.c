@@ -203,6 +203,18 @@ static bool one_message(struct backend *b)
 
 /* ---- Requests ---- */
 
+void *backend_arg(struct backend *b, const struct wire_request *request, uint32_t index, uint64_t *ret_len)
+{
+	const struct wire_arg *arg = &request->args[index];
+	struct wire_extent extent;
+
+	*ret_len = index < request->n_args && arg->kind == VIRTIO_ACCEL_ARG_EXTENTS ? arg->len : 0;
+	if (!*ret_len || arg->n_extents != 1)
+		return NULL;
+	extent = wire_extent(request, arg->first_extent);
+	return find(b, extent.addr, extent.len, false);
+}
+
 static void default_answer(struct backend *b, const struct wire_request *request, struct wire_response *response)
 {
 	response->id = request->id;

@@ -70,6 +70,9 @@ struct backend {
 		pthread_mutex_unlock(&(backend_)->lock); \
 	} while (0)
 
+/* For answer(): the bytes of a plain argument of a request, which lie in one piece; NULL when there are none. */
+void *backend_arg(struct backend *backend, const struct wire_request *request, uint32_t index, uint64_t *ret_len);
+
 /* A good one; *backend can be changed until backend_start(). */
 void backend_init(struct backend *backend, const char *path);
 void backend_start(struct backend *backend);
