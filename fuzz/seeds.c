@@ -396,6 +396,78 @@ static void answers(void)
 	save(&out, "answer", "back-end");
 }
 
+/* ---- models ---- */
+
+static void put_zeros(struct out *out, size_t len)
+{
+	static const uint8_t zeros[1024];
+
+	put(out, zeros, len);
+}
+
+/* The first two bytes: which operation, how much room. */
+static void model_answers(void)
+{
+	const struct vaccel_classified classified = {
+		.n_labels = 2, .n_classes = 10, .width = 28, .height = 28, .batch = 1
+	};
+	const struct vaccel_label label = { 3, 0.5f, "three" };
+	const struct vaccel_tensor_desc numbers = { "y", VACCEL_FLOAT32, 2, { 1, 2 }, 8 };
+	const struct vaccel_tensor_desc strings = { "y", VACCEL_STRING, 1, { 2 }, 12 };
+	const struct vaccel_tensor_desc any = { "x", VACCEL_FLOAT32, UINT32_MAX, { 0 }, 0 };
+	const struct vaccel_models models = { .n_models = 1, .n_rows = 1, .changes = 4 };
+	const struct vaccel_model_row row = {
+		.name = "digits", .framework = "tensorflow", .n_labels = 2, .bytes = 999
+	};
+	const struct vaccel_model_about about = {
+		.row = row, .n_inputs = 1, .n_outputs = 1, .n_tensors = 2, .labels_len = 4
+	};
+	struct out out = { .bytes = { 0, 2 }, .len = 2 };
+
+	put(&out, &classified, sizeof(classified));
+	put(&out, &label, sizeof(label));
+	put(&out, &label, sizeof(label));
+	save(&out, "model", "classified");
+	out = (struct out){ .bytes = { 1, 8 }, .len = 2 };
+	put(&out, &numbers, sizeof(numbers));
+	put_zeros(&out, 8);
+	save(&out, "model", "numbers");
+	out = (struct out){ .bytes = { 1, 12 }, .len = 2 };
+	put(&out, &strings, sizeof(strings));
+	put(&out, "\1\0\0\0\3\0\0\0abcd", 12);
+	save(&out, "model", "strings");
+	out = (struct out){ .bytes = { 2, 1 }, .len = 2 };
+	put(&out, &models, sizeof(models));
+	put(&out, &row, sizeof(row));
+	save(&out, "model", "list");
+	out = (struct out){ .bytes = { 3, 4 }, .len = 2 };
+	put(&out, &about, sizeof(about));
+	put(&out, &any, sizeof(any));
+	put(&out, "a\0b", 4);
+	save(&out, "model", "about");
+}
+
+static void save_npy(const char *name, uint8_t version, const char *header, const void *data, size_t len)
+{
+	struct out out = { .bytes = "\x93NUMPY", .len = 6 };
+	uint16_t header_len = (uint16_t)strlen(header);
+
+	put(&out, (uint8_t[]){ version, 0, header_len & 0xff, header_len >> 8, 0, 0 }, version == 1 ? 4 : 6);
+	put(&out, header, header_len);
+	put(&out, data, len);
+	save(&out, "npy", "%s", name);
+}
+
+static void arrays(void)
+{
+	save_npy("float", 1, "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }   \n", "\0\0\x80?\0\0\0@", 8);
+	save_npy("scalar", 2, "{'descr': '|b1', 'fortran_order': False, 'shape': (), }\n", "\1", 1);
+	save_npy("unicode", 3, "{'descr': '<U2', 'fortran_order': False, 'shape': (2,), }\n",
+		 "a\0\0\0\xac \0\0b\0\0\0\0\0\0\0", 16);
+	save_npy("bytes", 1, "{\"shape\": (2,), 'fortran_order': True, 'descr': '|S3'}", "abcd\0", 6);
+	save_npy("complex", 1, "{'descr': '<c16', 'fortran_order': False, 'shape': (0, 5), }", "", 0);
+}
+
 /* ---- state, texts ---- */
 
 /* Bytes that the attach throws away, with changes after them: mutation finds the rest. */
@@ -433,6 +505,8 @@ int main(int argc, char **argv)
 	rings();
 	messages();
 	answers();
+	model_answers();
+	arrays();
 	states();
 	texts();
 	return 0;

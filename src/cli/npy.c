@@ -263,7 +263,7 @@ static int decode_elements(const struct header *header, const unsigned char *ele
 			   struct error *error)
 {
 	uint32_t dtype = dtype_of(header);
-	size_t size = dtype ? vaccel_dtype_size(dtype) : string_size(header);
+	size_t size = dtype ? op_dtype_find(dtype)->size : string_size(header);
 	uint64_t count, bytes;
 
 	if (!size)
@@ -343,7 +343,7 @@ static size_t put_header(const struct vaccel_tensor *tensor, size_t string, char
 
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
 		if (types[i].dtype == tensor->dtype)
-			snprintf(descr, sizeof(descr), "%c%s", vaccel_dtype_size(tensor->dtype) > 1 ? '<' : '|',
+			snprintf(descr, sizeof(descr), "%c%s", op_dtype_find(tensor->dtype)->size > 1 ? '<' : '|',
 				 types[i].descr);
 	if (!*descr)
 		snprintf(descr, sizeof(descr), "|S%zu", string);
