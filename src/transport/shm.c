@@ -66,6 +66,8 @@ static void shm_free(struct transport *transport)
 		pthread_mutex_destroy(&shm->queues[i].lock);
 	}
 	close_fd(&shm->call);
+	close_fd(&shm->held);
+	close_fd(&shm->patience);
 	close_fd(&shm->epoll);
 	close_fd(&shm->wait);
 	pthread_mutex_destroy(&shm->again_lock);
@@ -84,7 +86,7 @@ static int try_new(const char *rest, const struct transport_sink *sink, struct t
 		return error_set(error, -ENOMEM, "out of memory");
 	transport_init(&shm->transport, &transport_shm);
 	shm->sink = *sink;
-	shm->call = shm->epoll = shm->wait = -1;
+	shm->call = shm->epoll = shm->wait = shm->held = shm->patience = -1;
 	pthread_mutex_init(&shm->again_lock, NULL);
 	shm->path = strdup(rest);
 	spin_init(&shm->spin, spin_time());
@@ -411,17 +413,21 @@ static int milliseconds(int64_t timeout_ns)
 /* Looks at the descriptors, waiting at most timeout_ns. Negative: the connection is lost. */
 HOT static int sleep_on_events(struct shm *shm, int64_t timeout_ns, struct error *error)
 {
-	struct epoll_event events[3];
+	struct epoll_event events[4];
 	int n = epoll_wait(shm->wait, events, ARRAY_SIZE(events), milliseconds(timeout_ns));
 	bool gone = false;
 	uint32_t request;
 
 	for (int i = 0; i < n; i++) {
+		const int fd = events[i].data.fd;
+
 		/* The limits that are used were read at connect time; a change concerns the next connection. */
-		if (events[i].data.fd == frontend_backend_fd(shm->frontend))
+		if (fd == frontend_backend_fd(shm->frontend))
 			frontend_backend_request(shm->frontend, &request, NULL);
+		else if (fd == frontend_fd(shm->frontend))
+			gone |= shm_hung_up(shm) < 0;
 		else
-			gone |= events[i].data.fd == frontend_fd(shm->frontend);
+			gone |= fd == shm->held || fd == shm->patience;
 	}
 	return gone ? error_set(error, -ECONNRESET, "request: the daemon went away") : 0;
 }

@@ -15,8 +15,11 @@
  * Connections are numbered. One that is lost completes all that was in flight; whoever calls next connects to the daemon
  * that listens now, which is offered the same memory and told of the same sessions and buffers. What it calls them is in
  * struct shm_session and struct shm_buffer; the library's ids are pointers to those. A request is built for a connection
- * and goes into the ring of that one only: otherwise it is built again. The rings are new with each connection. (The
- * worker of a daemon that died was killed with it, and writes no more by the time that another one listens.)
+ * and goes into the ring of that one only: otherwise it is built again. The rings are new with each connection.
+ *
+ * A daemon that hung up may not have let go: the sockets of one that is killed are closed before its worker is. The
+ * descriptor that it is given to tell errors by is the end of a pipe, which hangs up when no process of the daemon has it
+ * any more. Only then is the connection lost, and memory that was given to the daemon one's own again.
  *
  * Locks: a queue's lock covers its ring and the connection's decision: a request is either in the ring before the
  * connection is found lost, and completed by that, or refused. The reaper's rule makes take-out single-threaded; who
@@ -76,16 +79,21 @@ struct shm {
 	struct arena arena;
 	struct shm_queue queues[SHM_MAX_QUEUES];
 	uint32_t n_queues;
-	int call;	  /* eventfd of all queues */
-	int epoll;	  /* call, socket and back-end channel, for poll(2) of others */
-	int wait;	  /* epoll as well, with call edge-triggered: for the thread in reap() */
+	int call;     /* eventfd of all queues */
+	int held;     /* a pipe's end to read, -1: none. The daemon has the other one as long as it has our memory */
+	int patience; /* timerfd: for how long it may, after it has hung up */
+	int epoll;    /* call, socket and back-end channel, for poll(2) of others */
+	int wait;     /* epoll as well, with call edge-triggered: for the thread in reap() */
 	struct spin spin; /* of the thread in reap() */
 	char device[160];
 	uint64_t next_id;
 	uint32_t n_posted; /* requests that nobody waits for; atomic */
 	bool polled;	   /* somebody polls the epoll descriptor */
 
-	/* Even: the number of the connection in use; odd: of the one that is being set up; 0: lost. Atomic. */
+	/*
+	 * Even: the number of the connection in use; odd: one less, while it is being set up or after the daemon hung up;
+	 * 0: lost. Atomic.
+	 */
 	uint64_t connection;
 	pthread_mutex_t again_lock; /* held by who connects again */
 	/* Under it: */
@@ -148,6 +156,8 @@ void shm_give_up(struct shm *shm, const struct error *cause);
 int shm_connect(struct shm *shm, struct error *error);
 /* Connects again, or waits for who does. -ECONNRESET: not now; the sentence says why. */
 int shm_connect_again(struct shm *shm, uint64_t *ret_connection, struct error *error);
+/* From reap(): the daemon hung up. Nothing new is sent; shm->held or shm->patience will say that the connection is lost. */
+int shm_hung_up(struct shm *shm);
 /* From reap(): the connection is lost. Returns -ECONNRESET. */
 int shm_lose(struct shm *shm, const struct error *cause);
 /* After an -ECONNRESET: whether it was for want of the connection, so that the next shm_ready() finds another. */

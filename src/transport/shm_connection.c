@@ -2,11 +2,14 @@
 /* See shm.h: connecting, and connecting again when the daemon has died. */
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "transport/shm.h"
 #include "util/util.h"
@@ -15,6 +18,9 @@
 #define AGAIN_NS       UINT64_C(2000000000)
 #define FIRST_PAUSE_NS 10000000L
 #define LAST_PAUSE_NS  200000000L
+/* A daemon that hung up while an operation runs has half a minute for it. After that it is not waited for any more. */
+#define PATIENCE_S    35
+#define LOOK_PAUSE_NS 1000000L
 
 /* ---- Connecting ---- */
 
@@ -40,7 +46,7 @@ static int read_config(struct frontend *frontend, struct virtio_accel_config *c,
 	return 0;
 }
 
-static int start_queue(struct shm *shm, uint32_t index, struct error *error)
+static int start_queue(struct shm *shm, uint32_t index, int hold, struct error *error)
 {
 	struct shm_queue *queue = &shm->queues[index];
 	uint8_t *memory = (uint8_t *)shm->rings->data + index * dring_bytes(SHM_RING_SIZE);
@@ -56,6 +62,9 @@ static int start_queue(struct shm *shm, uint32_t index, struct error *error)
 		queue->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (queue->kick < 0)
 		return error_set(error, -errno, "cannot connect: eventfd: %s", strerror(errno));
+	r = frontend_vring_fd(shm->frontend, VHOST_SET_VRING_ERR, index, hold, error);
+	if (r < 0)
+		return r;
 	return frontend_queue_start(shm->frontend, index, &queue->ring, shm->rings, queue->kick, shm->call, error);
 }
 
@@ -65,18 +74,33 @@ static int set_status(struct shm *shm, uint8_t status, struct error *error)
 								     : 0;
 }
 
+/* *ret_hold: for the daemon, and the caller's to close. */
+static int make_hold(struct shm *shm, int *ret_hold, struct error *error)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+		return error_set(error, -errno, "cannot connect: pipe: %s", strerror(errno));
+	shm->held = ends[0];
+	*ret_hold = ends[1];
+	return 0;
+}
+
 static int start_queues(struct shm *shm, uint32_t n_offered, struct error *error)
 {
 	const uint8_t driver = VHOST_STATUS_ACKNOWLEDGE | VHOST_STATUS_DRIVER | VHOST_STATUS_FEATURES_OK;
 	uint32_t n = MIN(n_offered, frontend_max_queues(shm->frontend));
-	int r;
+	_cleanup_close_ int hold = -1;
+	int r = make_hold(shm, &hold, error);
 
+	if (r < 0)
+		return r;
 	n = MAX(MIN(n, SHM_MAX_QUEUES), 1);
 	r = set_status(shm, driver, error);
 	if (r == 0)
 		r = frontend_region_new(shm->frontend, n * dring_bytes(SHM_RING_SIZE), &shm->rings, error);
 	for (uint32_t i = 0; r == 0 && i < n; i++) {
-		r = start_queue(shm, i, error);
+		r = start_queue(shm, i, hold, error);
 		__atomic_store_n(&shm->n_queues, i + 1, __ATOMIC_RELAXED);
 	}
 	if (r == 0)
@@ -108,17 +132,24 @@ static int watch_all(struct shm *shm, struct error *error)
 	return r < 0 ? error_set(error, r, "cannot connect: event descriptors: %s", strerror(-r)) : 0;
 }
 
+static void unwatch(struct shm *shm, int fd)
+{
+	if (fd < 0)
+		return;
+	epoll_ctl(shm->epoll, EPOLL_CTL_DEL, fd, NULL);
+	epoll_ctl(shm->wait, EPOLL_CTL_DEL, fd, NULL);
+}
+
 /* Before they are closed: a child after fork() may have them too, and then they would go on to be seen here. */
 static void unwatch_all(struct shm *shm)
 {
-	const int fds[] = { shm->call, frontend_fd(shm->frontend), frontend_backend_fd(shm->frontend) };
-
-	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
-		if (fds[i] < 0)
-			continue;
-		epoll_ctl(shm->epoll, EPOLL_CTL_DEL, fds[i], NULL);
-		epoll_ctl(shm->wait, EPOLL_CTL_DEL, fds[i], NULL);
-	}
+	unwatch(shm, shm->call);
+	unwatch(shm, frontend_fd(shm->frontend));
+	unwatch(shm, frontend_backend_fd(shm->frontend));
+	unwatch(shm, shm->held);
+	unwatch(shm, shm->patience);
+	close_fd(&shm->held);
+	shm->held = -1;
 }
 
 static int make_events(struct shm *shm, struct error *error)
@@ -126,7 +157,8 @@ static int make_events(struct shm *shm, struct error *error)
 	shm->call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	shm->epoll = epoll_create1(EPOLL_CLOEXEC);
 	shm->wait = epoll_create1(EPOLL_CLOEXEC);
-	if (shm->call < 0 || shm->epoll < 0 || shm->wait < 0)
+	shm->patience = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (shm->call < 0 || shm->epoll < 0 || shm->wait < 0 || shm->patience < 0)
 		return error_set(error, -errno, "cannot connect: event descriptors: %s", strerror(errno));
 	return watch_all(shm, error);
 }
@@ -153,6 +185,23 @@ int shm_connect(struct shm *shm, struct error *error)
 }
 
 /* ---- Connecting again ---- */
+
+int shm_hung_up(struct shm *shm)
+{
+	const struct itimerspec limit = { .it_value = { .tv_sec = PATIENCE_S } };
+	uint64_t connection = __atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE);
+	int r = timerfd_settime(shm->patience, 0, &limit, NULL) < 0 ? -errno : 0;
+
+	unwatch(shm, frontend_fd(shm->frontend));
+	if (shm_is_ready(connection))
+		__atomic_store_n(&shm->connection, connection - 1, __ATOMIC_RELEASE);
+	/* Not before: a daemon need not keep what it is given. */
+	if (r == 0)
+		r = watch(shm, shm->held, 0, 0);
+	if (r == 0)
+		r = watch(shm, shm->patience, EPOLLIN, 0);
+	return r;
+}
 
 int shm_lose(struct shm *shm, const struct error *cause)
 {
@@ -291,15 +340,17 @@ static int restore(struct shm *shm, uint64_t connection, struct error *error)
 	return r;
 }
 
-/* What there is of a connection that cannot be used. */
-static void abandon(struct shm *shm, const struct error *cause)
+/* Called with again_lock: a connection that cannot be used is lost when the daemon has let go. */
+static void await_end(struct shm *shm)
 {
-	/* Then a leader does not stay. */
-	frontend_hang_up(shm->frontend);
-	reaper_seize(&shm->transport.reaper);
-	if (__atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE))
-		shm_lose(shm, cause);
-	reaper_release(&shm->transport.reaper, -ECONNRESET);
+	const struct timespec pause = { .tv_nsec = LOOK_PAUSE_NS };
+
+	for (;;) {
+		reaper_look(&shm->transport.reaper);
+		if (!__atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE))
+			return;
+		nanosleep(&pause, NULL);
+	}
 }
 
 static int connect_next(struct shm *shm, struct frontend **ret_next, uint32_t *ret_n_queues, struct error *error)
@@ -346,8 +397,10 @@ static int try_again(struct shm *shm, struct error *error)
 	if (r < 0)
 		return r;
 	r = restore(shm, connection, error);
-	if (r < 0)
-		abandon(shm, error);
+	if (r < 0) {
+		frontend_hang_up(shm->frontend);
+		await_end(shm);
+	}
 	return r;
 }
 
@@ -381,6 +434,8 @@ int shm_connect_again(struct shm *shm, uint64_t *ret_connection, struct error *e
 	int r = 0;
 
 	pthread_mutex_lock(&shm->again_lock);
+	if (__atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE) & 1)
+		await_end(shm);
 	if (!__atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE)) {
 		if (shm->n_failures != n_failures) {
 			r = -ECONNRESET;

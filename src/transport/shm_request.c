@@ -344,6 +344,13 @@ HOT static int pop(struct shm_queue *queue, struct shm_request **srs, uint32_t *
 	return n ? n : r;
 }
 
+/* A daemon that ends fails what it still has, each in its own way: to the caller it is all the same. */
+static void judge_failure(struct shm *shm, struct shm_request *sr)
+{
+	if (__atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE) != sr->connection)
+		sr->result = error_set(&sr->error, -ECONNRESET, "request: the daemon went away");
+}
+
 HOT static int drain_queue(struct shm *shm, struct shm_queue *queue, struct error *error)
 {
 	struct shm_request *srs[BATCH];
@@ -362,6 +369,8 @@ HOT static int drain_queue(struct shm *shm, struct shm_queue *queue, struct erro
 			r = read_response(srs[i], lens[i], &srs[i]->error);
 			if (r < 0)
 				srs[i]->result = r;
+			if (srs[i]->result < 0)
+				judge_failure(shm, srs[i]);
 			complete(shm, srs[i]);
 		}
 		total += n;

@@ -166,6 +166,9 @@ static bool handle(struct backend *b, struct vhost_msg *msg)
 	case VHOST_SET_VRING_CALL:
 		set_fd(&q->call, msg);
 		return false;
+	case VHOST_SET_VRING_ERR:
+		set_fd(&q->err, msg);
+		return false;
 	case VHOST_SET_VRING_ENABLE:
 		q->enabled = msg->payload.state.num;
 		return false;
@@ -337,6 +340,19 @@ static void set_connection(struct backend *b, int fd)
 	pthread_mutex_unlock(&b->lock);
 }
 
+static void write_late(struct backend *b)
+{
+	uint8_t *late = b->late_addr ? find(b, b->late_addr, 1, false) : NULL;
+
+	if (!late)
+		return;
+	usleep(HOLD_MS * 1000);
+	*late = 0xff;
+	pthread_mutex_lock(&b->lock);
+	b->n_late++;
+	pthread_mutex_unlock(&b->lock);
+}
+
 static void *main_loop(void *opaque)
 {
 	struct backend *b = opaque;
@@ -345,12 +361,14 @@ static void *main_loop(void *opaque)
 	while ((fd = accept(b->listener, NULL, NULL)) >= 0) {
 		set_connection(b, fd);
 		for (int i = 0; i < BACKEND_QUEUES; i++)
-			b->queues[i] = (struct backend_queue){ .kick = -1, .call = -1 };
+			b->queues[i] = (struct backend_queue){ .kick = -1, .call = -1, .err = -1 };
 		b->hang_up = false;
 		while (serve(b))
 			;
 		set_connection(b, -1);
+		write_late(b);
 		for (int i = 0; i < BACKEND_QUEUES; i++) {
+			close_fd(&b->queues[i].err);
 			close_fd(&b->queues[i].kick);
 			close_fd(&b->queues[i].call);
 		}

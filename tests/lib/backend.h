@@ -23,7 +23,7 @@ struct backend_queue {
 	uint16_t last_avail;
 	uint16_t held[BACKEND_HELD];
 	uint32_t n_held;
-	int kick, call;
+	int kick, call, err;
 	bool enabled;
 };
 
@@ -36,6 +36,7 @@ struct backend {
 	struct virtio_accel_config config;
 	uint32_t refuse;     /* message answered with an error (REPLY_ACK) */
 	uint32_t hang_up_on; /* message after which it hangs up */
+	uint64_t late_addr;  /* 0, or where it goes on writing for a while after it has hung up, as a worker might */
 	/* Called for each request instead of the good answer: sets status and detail, or the fields below. */
 	void (*answer)(struct backend *backend, const struct wire_request *request, struct wire_response *response);
 	/* What answer() may ask for, for this one answer. */
@@ -51,6 +52,7 @@ struct backend {
 	uint32_t n_ops;
 	uint32_t n_removed; /* REM_MEM_REG messages, and those of them that came while a request was in flight */
 	uint32_t n_removed_busy;
+	uint32_t n_late; /* times that it wrote to late_addr */
 
 	/* Its own. */
 	char path[108];

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <endian.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/stat.h>
 
@@ -242,6 +243,52 @@ static void test_broken_ring(void **state)
 		assert_int_equal(vaccel_noop(session), -ECONNRESET);
 		vaccel_context_free(context);
 	}
+}
+
+/* Hangs up on an operation, and goes on writing to the last buffer that was registered. */
+static void die_slowly(struct backend *b, const struct wire_request *request, struct wire_response *response)
+{
+	if (request->type == VIRTIO_ACCEL_T_BUFFER_REGISTER)
+		b->late_addr = wire_extent(request, 0).addr;
+	b->hang_up = request->type == VIRTIO_ACCEL_T_OP;
+}
+
+/*
+ * The socket of a daemon that is killed is closed before its worker is dead: a request that it had ends when nobody has the
+ * memory any more, whoever waits for it.
+ */
+static void test_late_worker(void **state)
+{
+	const struct vaccel_call call = { .size = sizeof(call), .op = VACCEL_OP_NOOP };
+	struct vaccel_request *request, *next;
+	struct vaccel_context *context;
+	struct vaccel_session *session;
+	struct vaccel_buffer *buffer;
+	struct pollfd p = { .events = POLLIN };
+	uint8_t *data;
+
+	backend.answer = die_slowly;
+	session = start(&context);
+	assert_ok(vaccel_buffer_alloc(session, 4096, &buffer));
+	data = vaccel_buffer_data(buffer);
+	for (uint32_t i = 1; i <= 2; i++) {
+		if (i == 1) {
+			assert_error(vaccel_run(session, &call), -ECONNRESET, "went away");
+		} else {
+			p.fd = vaccel_context_fd(context);
+			assert_ok(vaccel_submit(session, &call, &request));
+			while (vaccel_context_next(context, &next) == -EAGAIN)
+				assert_int_equal(poll(&p, 1, -1), 1);
+			assert_ptr_equal(next, request);
+			assert_error(vaccel_request_wait(request, 0), -ECONNRESET, "went away");
+			vaccel_request_free(request);
+		}
+		*data = 0x11;
+		while (seen(&backend.n_late) < i)
+			usleep(1000);
+		assert_int_equal(*data, 0x11);
+	}
+	vaccel_context_free(context);
 }
 
 static void huge_info(struct backend *b, const struct wire_request *request, struct wire_response *response)
@@ -515,6 +562,7 @@ int main(void)
 		TEST(test_no_config),
 		TEST(test_malformed_answer),
 		TEST(test_text),
+		TEST(test_late_worker),
 		TEST(test_broken_ring),
 		TEST(test_info),
 		TEST(test_memory_table),
