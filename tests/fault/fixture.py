@@ -14,10 +14,13 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
+
+import witness  # pylint: disable=wrong-import-position
+
 VACCEL, VACCELD, CLIENT = (os.environ.get(name, "") for name in ("VACCEL", "VACCELD", "VACCEL_FAULT_CLIENT"))
 SOURCE = pathlib.Path(os.environ.get("VACCEL_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
 # Only what is stuck takes so long, however slow the machine.
-STUCK = 120
+STUCK = 60
 BUFFERS = 128
 
 # Runs the scripts do.0, do.1, ... as they appear in the folder that both sides see.
@@ -56,7 +59,7 @@ def until(what, condition):
     deadline = time.monotonic() + STUCK
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"stuck waiting for {what}")
+            witness.stuck(f"stuck waiting for {what}")
         time.sleep(0.01)
     return value
 
@@ -81,6 +84,7 @@ class Daemon:
         self.argv = [VACCELD, f"--config={config}", f"--socket-path={self.socket}", *options]
         self.process = self.launch()
         self.pid = self.process.pid
+        witness.sources.append(self.last)
         self.sessions = sessions
         self.url = None
         until("vacceld's socket", lambda: self.socket.exists() or self.process.poll() is not None)
@@ -96,6 +100,11 @@ class Daemon:
 
     def said(self):
         return self.log.read_text(errors="replace")
+
+    def last(self):
+        """For the witness."""
+        said = "\n".join(self.said().splitlines()[-40:]) if self.log.exists() else ""
+        return f"--- {self.name}, vacceld {self.pid}, status {self.process.returncode}:\n{said}"
 
     def worker_ready(self):
         """The worker's pid, once there is one that serves."""
@@ -142,7 +151,7 @@ class Daemon:
         left = []
         for pid in children:
             try:
-                until("the worker's end", lambda pid=pid: not pathlib.Path(f"/proc/{pid}").exists())
+                until("the worker's end", lambda pid=pid: witness.is_gone(pid))
             except AssertionError:
                 left.append(pid)
         return status, left
@@ -175,6 +184,7 @@ class Side:
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace", env=env)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
+        witness.sources.append(lambda: "--- the clients:\n" + "\n".join(self.lines[-40:]))
         self.expect("loop ready", limit=600)
         if not self.out:
             self.out = next(folder.glob("vaccel-guest.*/share/out"))
@@ -207,9 +217,10 @@ class Side:
             while len(found := [m for line in self.lines if (m := re.search(pattern, line))]) < times:
                 left = deadline - time.monotonic()
                 if self.ended or left <= 0:
-                    what = "the end came" if self.ended else "stuck"
-                    raise AssertionError(f"{what} instead of '{pattern}' after:\n" + "\n".join(self.lines[-40:]))
+                    break
                 self.news.wait(left)
+        if len(found) < times:
+            witness.stuck(f"{'the end came' if self.ended else 'stuck'} instead of '{pattern}'")
         return found[-1]
 
     def send(self, script):
@@ -233,6 +244,11 @@ class Side:
         except subprocess.TimeoutExpired:
             self.process.terminate()
             status = self.process.wait()
-        self.reader.join()
+        # Clients of a test that failed hold the pipe, and may run for ever.
+        self.reader.join(STUCK / 4)
+        while self.reader.is_alive():
+            for pid in witness.having(f"VACCEL_GUEST_OUT={self.out}"):
+                os.kill(pid, signal.SIGKILL)
+            self.reader.join(0.1)
         self.process.stdout.close()
         return status

@@ -6,24 +6,24 @@ usage: test_again.py KILLS [unittest's arguments]
 """
 
 import os
-import pathlib
 import random
 import shutil
 import signal
 import struct
 import sys
-import tempfile
 import time
 import unittest
 
 import fixture
 import test_storm
+import witness
 from fixture import Daemon, Side, until
 
 AGAIN = os.environ.get("VACCEL_FAULT_AGAIN", "")
 KILLS = 20
 THREADS = 4
 ECONNRESET = 104
+LIMIT = 480
 # Memory of a client that has lost nothing: what the libraries below it keep of threads that ended.
 GROWTH = 64 << 10
 
@@ -32,7 +32,7 @@ class Again(unittest.TestCase):
     """Each with a daemon and a shell of its own."""
 
     def setUp(self):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="vaccel-again."))
+        self.folder = witness.scratch("vaccel-again.")
         self.addCleanup(shutil.rmtree, self.folder)
         self.daemon = Daemon(self.folder, "main")
         self.addCleanup(lambda: self.daemon.process.poll() is None and self.daemon.stop())
@@ -158,5 +158,4 @@ if __name__ == "__main__":
     KILLS = int(sys.argv.pop(1))
     if not all(os.access(program, os.X_OK) for program in (fixture.VACCELD, fixture.CLIENT, AGAIN, test_storm.STORM)):
         fixture.skip("VACCELD, VACCEL_FAULT_CLIENT, VACCEL_FAULT_AGAIN or VACCEL_FAULT_STORM names no program")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    unittest.main(verbosity=2)
+    witness.main(LIMIT)

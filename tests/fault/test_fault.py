@@ -11,14 +11,13 @@ guest's shell; what they should say is expected here.
 
 import itertools
 import os
-import pathlib
 import shutil
 import signal
 import sys
-import tempfile
 import unittest
 
 import fixture
+import witness
 from fixture import Daemon, Side, until
 
 KIND = "shm"
@@ -33,7 +32,7 @@ class Faults(unittest.TestCase):
     def setUpClass(cls):
         cls.keys = itertools.count(1)
         module = None if KIND == "shm" else fixture.build_module(KIND)
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="vaccel-fault."))
+        cls.folder = witness.scratch("vaccel-fault.")
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         cls.daemons = []
         for number, (name, limits) in enumerate([("main", ""), ("limited", "op_time_ms = 4000"), ("single", ""),
@@ -322,9 +321,4 @@ if __name__ == "__main__":
     KIND = sys.argv.pop(1)
     if not all(os.access(program, os.X_OK) for program in (fixture.VACCEL, fixture.VACCELD, fixture.CLIENT)):
         fixture.skip("VACCEL, VACCELD or VACCEL_FAULT_CLIENT names no program")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    try:
-        unittest.main(verbosity=2)
-    finally:
-        # Interrupted, unittest leaves them.
-        Faults.doClassCleanups()
+    witness.main(240 if KIND == "shm" else 840)

@@ -9,18 +9,17 @@ twice may be interrupted when the supervisor is killed, and not even that when i
 """
 
 import os
-import pathlib
 import random
 import shutil
 import signal
 import struct
 import sys
-import tempfile
 import time
 import unittest
 
 import fixture
 import test_storm
+import witness
 from fixture import Side, until
 from keeper import KeptDaemon
 from test_storm import Storm
@@ -38,7 +37,7 @@ class Keep(unittest.TestCase):
         module = None if KIND == "shm" else fixture.build_module(KIND)
         cls.seed = int(os.environ.get("STORM_SEED", time.time_ns() % 1000000))
         random.seed(cls.seed)
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="vaccel-keep."))
+        cls.folder = witness.scratch("vaccel-keep.")
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         cls.daemon = KeptDaemon(cls.folder, "main", options=["--restart-delay=0"])
         cls.addClassCleanup(cls.daemon.stop)
@@ -224,9 +223,4 @@ if __name__ == "__main__":
     KILLS = int(sys.argv.pop(1))
     if not all(os.access(program, os.X_OK) for program in (fixture.VACCELD, fixture.CLIENT, test_storm.STORM)):
         fixture.skip("VACCELD, VACCEL_FAULT_CLIENT or VACCEL_FAULT_STORM names no program")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    try:
-        unittest.main(verbosity=2)
-    finally:
-        # Interrupted, unittest leaves them.
-        Keep.doClassCleanups()
+    witness.main(240 if KIND == "shm" else 840)

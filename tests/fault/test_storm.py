@@ -11,16 +11,15 @@ can bring about.
 
 import collections
 import os
-import pathlib
 import random
 import shutil
 import signal
 import struct
 import sys
-import tempfile
 import time
 
 import fixture
+import witness
 from fixture import Daemon, Side, until
 
 STORM = os.environ.get("VACCEL_FAULT_STORM", "")
@@ -111,7 +110,7 @@ def check(daemon, total, kills, doubles):
 
 def main(kind, kills):
     module = None if kind == "shm" else fixture.build_module(kind)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="vaccel-storm."))
+    folder = witness.scratch("vaccel-storm.")
     daemon = side = None
     seed = int(os.environ.get("STORM_SEED", time.time_ns() % 1000000))
     random.seed(seed)
@@ -140,5 +139,5 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     if not all(os.access(program, os.X_OK) for program in (fixture.VACCELD, STORM)):
         fixture.skip("VACCELD or VACCEL_FAULT_STORM names no program")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    witness.limit(540 if sys.argv[1] == "shm" else 840)
     main(sys.argv[1], int(sys.argv[2]))

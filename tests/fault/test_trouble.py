@@ -7,7 +7,6 @@ Folders that are full or read-only are mounts in a namespace of their own.
 """
 
 import os
-import pathlib
 import re
 import resource
 import select
@@ -15,11 +14,11 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import unittest
 
 import fixture
 import test_storm
+import witness
 from fixture import Daemon, Side, until
 from test_storm import Storm
 
@@ -39,7 +38,7 @@ class Trouble(unittest.TestCase):
     """Each with a daemon of its own, if any."""
 
     def setUp(self):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="vaccel-trouble."))
+        self.folder = witness.scratch("vaccel-trouble.")
         self.addCleanup(shutil.rmtree, self.folder)
 
     def daemon(self, **words):
@@ -216,4 +215,4 @@ class Trouble(unittest.TestCase):
 if __name__ == "__main__":
     if not all(os.access(program, os.X_OK) for program in (fixture.VACCEL, fixture.VACCELD, test_storm.STORM)):
         fixture.skip("VACCEL, VACCELD or VACCEL_FAULT_STORM names no program")
-    unittest.main(verbosity=2)
+    witness.main(240)
