@@ -14,6 +14,7 @@
 
 #include "daemon/setup.h"
 #include "daemon/worker.h"
+#include "engine/internal.h"
 #include "util/util.h"
 
 #define TOUCH_SETTING "plugin touch.path=" TOUCH_PLUGIN
@@ -96,10 +97,11 @@ static void set(const char *assignment)
 /* What does not change from one input to the next. */
 static void start(void)
 {
-	static const char *const settings[] = { "order.default=touch",	   TOUCH_SETTING,
-						"engine.threads=1",	   "limits.sessions=4",
-						"limits.buffers=4",	   "limits.extents=64",
-						"limits.buffer_bytes=16K", "limits.request_bytes=64K" };
+	static const char *const settings[] = { "order.default=touch",	    TOUCH_SETTING,
+						"engine.threads=1",	    "limits.sessions=4",
+						"limits.buffers=4",	    "limits.extents=64",
+						"limits.buffer_bytes=16K",  "limits.request_bytes=64K",
+						"limits.gathered_bytes=64K" };
 	struct error error = { 0 };
 
 	CHECK(config_load("", &config, &error) == 0);
@@ -112,7 +114,6 @@ static void start(void)
 	worker.limits.counts = worker.limit_counts = state_limits(worker.state);
 	worker.stats = (struct stats){ calloc(1, stats_size(1, 1)), 1, 1, true };
 	worker.max_message = MAX_RAW;
-	worker.max_bounce = 64 * 1024;
 	pthread_mutex_init(&worker.lock, NULL);
 	pthread_mutex_init(&worker.replay_lock, NULL);
 	conn = (struct wconn){ .worker = &worker, .id = 1, .committed = true, .going = true };
@@ -312,6 +313,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int i = 0; in.left && i < 32; i++)
 		next(&in, &ids);
 	engine_owner_gone(worker.engine, conn.id);
-	CHECK(atomic_load(&worker.alias_budget) == 0 && atomic_load(&worker.bounced) == 0);
+	CHECK(atomic_load(&worker.alias_budget) == 0 && worker.engine->copies == 0);
 	return 0;
 }

@@ -89,7 +89,7 @@ struct vaccel_info {
 	uint32_t max_sessions;
 	uint32_t max_buffers;
 	uint32_t n_queues;
-	uint64_t bytes_copied; /* argument bytes that the library has copied for this context so far */
+	uint64_t bytes_copied; /* argument bytes that this process has copied for this context so far */
 };
 
 /** Asks the other end. Since 0.1. */

@@ -107,7 +107,7 @@ HOT static void free_bounces(struct request *request)
 	struct worker *worker = request->ring->conn->worker;
 
 	for (uint32_t i = 0; i < request->n_bounces; i++) {
-		atomic_fetch_sub(&worker->bounced, request->wire.args[request->bounces[i].arg].len);
+		engine_copy_give(worker->engine, request->wire.args[request->bounces[i].arg].len);
 		free(request->bounces[i].data);
 	}
 	request->n_bounces = 0;
@@ -217,16 +217,6 @@ static void count_copied(struct request *request, uint64_t len)
 	stats_add(&request->ring->counts->bytes_copied, len);
 }
 
-static bool take_bounce(struct worker *worker, uint64_t len)
-{
-	if (len > worker->max_bounce)
-		return false;
-	if (atomic_fetch_add(&worker->bounced, len) <= worker->max_bounce - len)
-		return true;
-	atomic_fetch_sub(&worker->bounced, len);
-	return false;
-}
-
 /*
  * Gathered also when it is only written: what the op leaves alone in it (gaps between rows) has to be the guest's own
  * bytes when it is scattered back.
@@ -236,18 +226,18 @@ static int gather(struct request *request, uint32_t index, void **ret_data, stru
 	struct worker *worker = request->ring->conn->worker;
 	const struct wire_arg *arg = &request->wire.args[index];
 	void *data;
-	int r;
+	int r = engine_copy_take(worker->engine, index, arg->len, error);
 
-	if (!take_bounce(worker, arg->len))
-		return limit_refuse(worker->limit_counts, LIMIT_GATHERED_BYTES, worker->max_bounce, error, -EDQUOT,
-				    "argument %u: %" PRIu64 " scattered bytes are too many at a time", index, arg->len);
+	if (r < 0)
+		return r;
 	data = aligned_alloc(BOUNCE_ALIGN, (arg->len + BOUNCE_ALIGN - 1) / BOUNCE_ALIGN * BOUNCE_ALIGN);
 	if (!data) {
-		atomic_fetch_sub(&worker->bounced, arg->len);
+		engine_copy_give(worker->engine, arg->len);
 		return error_set(error, -ENOMEM, "argument %u: no memory to gather %" PRIu64 " bytes", index, arg->len);
 	}
 	request->bounces[request->n_bounces].arg = index;
 	request->bounces[request->n_bounces++].data = data;
+	request->engine.own_args |= 1u << index;
 	r = request_copy(request, arg, data, arg->len, false, error);
 	count_copied(request, arg->len);
 	*ret_data = data;
@@ -368,6 +358,8 @@ HOT static void done(struct engine_request *engine)
 	struct request *request = container_of(engine, struct request, engine);
 
 	trace_unqueued(request);
+	if (engine->copied)
+		count_copied(request, engine->copied);
 	if (engine->result == 0)
 		scatter(request);
 	request_answer(request, engine->result, 0, &engine->error);
@@ -409,6 +401,7 @@ HOT void request_run(struct request *request)
 		return;
 	}
 	fill_op(request);
+	request->engine.own_args = 0;
 	request->engine.op.n_args = request->wire.n_args;
 	if (request->wire.n_args > 0) {
 		pthread_rwlock_rdlock(&conn->memory_lock);

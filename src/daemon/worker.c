@@ -287,14 +287,6 @@ static int open_stats(struct worker *w, struct error *error)
 	return 0;
 }
 
-/* Gathered arguments must not take all of the machine's memory. */
-static uint64_t bounce_limit(const struct config *config)
-{
-	uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-
-	return MIN(config->limits.gathered_bytes, machine / 2);
-}
-
 /* Nothing that another worker could do better. */
 __attribute__((noreturn)) static void refuse(const struct error *error)
 {
@@ -315,7 +307,6 @@ static int worker_init(struct worker *w, const struct options *options, struct e
 		return r;
 	setup_wire_limits(w->config, &w->limits);
 	w->max_message = setup_max_message(w->config);
-	w->max_bounce = bounce_limit(w->config);
 	w->n_cpus = spin_cpus(w->config->spin_us);
 	w->n_conns = w->config->limits.connections;
 	w->conns = calloc(w->n_conns, sizeof(*w->conns));

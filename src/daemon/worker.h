@@ -55,13 +55,11 @@ struct worker {
 	struct wire_limits limits;
 	size_t max_message;
 	struct limit_counts *limit_counts; /* in the state */
-	uint64_t max_bounce;		   /* bytes of gathered arguments at a time */
 	pthread_mutex_t lock;
 	struct wconn **conns; /* config->limits.connections of them; lock for changing and for other threads */
 	uint32_t n_conns;
 	atomic_uint alias_budget;
 	atomic_uint in_flight;		   /* requests taken and not answered */
-	atomic_uint_fast64_t bounced;	   /* bytes of gathered arguments now */
 	atomic_uint_fast64_t bytes_copied; /* argument bytes copied, ever */
 	atomic_uint_fast64_t n_requests;   /* answered, ever */
 	unsigned int n_cpus;		   /* spin_cpus() */

@@ -118,6 +118,15 @@ static void add_candidate(struct engine *engine, struct route *route, const char
 	}
 }
 
+static uint32_t parsed_args(const struct op_desc *op)
+{
+	uint32_t set = 0;
+
+	for (size_t i = 0; i < op->n_args; i++)
+		set |= op->args[i].parsed ? 1u << i : 0;
+	return set;
+}
+
 static int make_routes(struct engine *engine, struct error *error)
 {
 	const struct config_order *order;
@@ -131,6 +140,7 @@ static int make_routes(struct engine *engine, struct error *error)
 		struct route *route = &engine->routes[i];
 
 		route->op = op_at(i);
+		route->parsed = parsed_args(route->op);
 		order = config_order(engine->config, route->op->name);
 		for (size_t j = 0; order && j < order->n_plugins; j++)
 			add_candidate(engine, route, order->plugins[j]);
@@ -196,6 +206,7 @@ int engine_new(const struct config *config, struct state *state, struct engine *
 		return error_set(error, -ENOMEM, "engine: no memory");
 	engine->config = config;
 	read_host(engine);
+	copy_init(engine);
 	r = init_tables(engine, state, error);
 	if (r == 0)
 		r = load_plugins(engine, error);

@@ -43,6 +43,8 @@ struct engine_request {
 	void (*done)(struct engine_request *request);
 	/* May be NULL. It was put into its session's queue, for this plugin or the next. Under the engine's lock. */
 	void (*queued)(struct engine_request *request);
+	/* Set of arguments that nobody but the caller can write to: of others, the engine copies those that are parsed. */
+	uint32_t own_args;
 
 	/* Set by the engine before done(). */
 	int result; /* 0 or a negative errno, error.text says why */
@@ -50,11 +52,17 @@ struct engine_request {
 	const char *plugin; /* that ran it; NULL: none did */
 	uint64_t start_ns;  /* around the plugin's run; 0: it did not run */
 	uint64_t end_ns;
+	uint64_t copied; /* bytes of arguments that engine and plugins copied */
 
 	/* The engine's own. */
 	struct engine_request *next, *prev;
 	struct engine_session *from;
 	struct engine_buffer *pinned[OP_MAX_ARGS];
+	struct engine_copy {
+		void *data;
+		uint64_t len;
+	} copies[OP_MAX_PARSED];
+	uint32_t n_copies;
 	unsigned int candidate; /* which of the op's plugins is to try it */
 	uint64_t deadline_ns;	/* 0: none */
 	uint64_t cost;
@@ -116,6 +124,13 @@ int engine_buffer_extents(struct engine *engine, uint32_t owner, uint64_t id, st
  */
 #define ENGINE_SHORT_NS UINT64_C(100000)
 void engine_submit(struct engine *engine, struct engine_request *request, uint64_t spare_ns);
+
+/*
+ * Copies of arguments, whoever makes them, count against limits.gathered_bytes: takes len bytes of it for argument index, or
+ * refuses with -EDQUOT; gives them back.
+ */
+int engine_copy_take(struct engine *engine, unsigned int index, uint64_t len, struct error *error);
+void engine_copy_give(struct engine *engine, uint64_t len);
 
 /* 0: it will complete with -ECANCELED. -EBUSY: it runs. -ENOENT: not here (any more). */
 int engine_cancel(struct engine *engine, uint32_t owner, uint64_t id, struct error *error);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of the engine share: engine.c (life, plugins, information), session.c (sessions and buffers),
- * schedule.c (queues, threads, running).
+ * schedule.c (queues, threads, running), copy.c (arguments that are parsed).
  *
  * Locks: engine->lock protects every member below that is not constant after engine_new(), and struct state. A plugin's
  * own lock is taken only without engine->lock held. Callbacks (done, started, release, plugin code) run with neither...
@@ -56,6 +56,7 @@ struct candidate {
 /* How an op of the table is served; in the order of preference. */
 struct route {
 	const struct op_desc *op;
+	uint32_t parsed; /* set of its arguments */
 	struct candidate candidates[CONFIG_MAX_PLUGINS];
 	unsigned int n_candidates;
 };
@@ -77,6 +78,9 @@ struct engine {
 	size_t n_routes;
 	struct engine_failure *failures;
 	size_t n_failures;
+
+	uint64_t max_copies; /* bytes of arguments copied at once */
+	uint64_t copies;     /* now; atomic */
 
 	pthread_mutex_t lock;
 	pthread_cond_t work; /* a session became ready, or a plugin free, or stopping */
@@ -107,6 +111,12 @@ int session_get(struct engine *engine, uint32_t owner, uint64_t id, struct engin
 		struct error *error);
 int buffers_pin(struct engine *engine, struct engine_request *request, struct error *error);
 void buffers_unpin(struct engine_request *request);
+
+/* copy.c */
+void copy_init(struct engine *engine);
+/* Makes the request's parsed arguments its own, and checks what is in them. The plugin is entered. */
+int copy_parsed(struct engine *engine, struct engine_request *request, const struct route *route);
+void copies_free(struct engine *engine, struct engine_request *request);
 
 /* schedule.c */
 int schedule_start(struct engine *engine, struct error *error);

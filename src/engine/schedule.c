@@ -166,7 +166,8 @@ HOT static void fill_args(const struct engine_request *request, struct vaccel_pl
 		const struct op_arg *arg = &request->op.args[i];
 
 		args[i] = (struct vaccel_plugin_arg){ .data = arg->data, .len = arg->len, .dir = arg->dir };
-		if (request->pinned[i]) {
+		/* A copy lies in no buffer. */
+		if (request->pinned[i] && !(request->own_args & 1u << i)) {
 			args[i].buffer = arg->buffer;
 			args[i].buffer_data = request->pinned[i]->mapping.data;
 			args[i].buffer_len = request->pinned[i]->len;
@@ -202,15 +203,22 @@ HOT static int run_plugin(struct engine *engine, struct engine_request *request)
 		.args = args,
 		.n_args = request->op.n_args,
 		.report = { request->error.text, sizeof(request->error.text) },
+		.copied = &request->copied,
 	};
-	int r;
+	const struct route *route = engine_route(engine, request->op.op);
+	int r = 0;
 
 	request->error.text[0] = '\0';
-	request->plugin = plugin->decl.name;
-	fill_args(request, args);
+	request->plugin = NULL;
 	if (request->entered)
 		request->entered(request);
-	r = open_plugin_session(plugin, candidate->plugin, request->from, &call.report);
+	if (route->parsed)
+		r = copy_parsed(engine, request, route);
+	if (r == 0) {
+		request->plugin = plugin->decl.name;
+		fill_args(request, args);
+		r = open_plugin_session(plugin, candidate->plugin, request->from, &call.report);
+	}
 	if (r == 0) {
 		call.session = request->from->plugin_session[candidate->plugin];
 		if (request->started)
@@ -225,8 +233,9 @@ HOT static int run_plugin(struct engine *engine, struct engine_request *request)
 	return r > 0 ? error_set(&request->error, -EIO, "returned %d, neither 0 nor an error", r) : r;
 }
 
-HOT static void finish(struct engine_request *request, int result)
+HOT static void finish(struct engine *engine, struct engine_request *request, int result)
 {
+	copies_free(engine, request);
 	request->result = result;
 	request->error.code = result;
 	request->done(request);
@@ -267,6 +276,9 @@ static void set_plugin_error(struct engine_request *request, int result)
 {
 	const struct op_desc *op = op_by_id(request->op.op);
 
+	/* It did not get as far as the plugin, and says so itself. */
+	if (!request->plugin)
+		return;
 	if (!request->error.text[0])
 		error_set(&request->error, result, "%s", strerror(-result));
 	error_prefix(&request->error, "%s: plugin %s", op->name, request->plugin);
@@ -283,7 +295,7 @@ HOT static void run_request(struct engine *engine, struct engine_request *reques
 
 	pthread_mutex_lock(&engine->lock);
 	mark_stopped(engine, request);
-	pass_on = r == -EOPNOTSUPP && !request->from->closing && !engine->stopping &&
+	pass_on = r == -EOPNOTSUPP && request->plugin && !request->from->closing && !engine->stopping &&
 		  request->candidate + 1 < engine_route(engine, request->op.op)->n_candidates;
 	if (pass_on) {
 		request->candidate++;
@@ -306,7 +318,7 @@ HOT static void run_request(struct engine *engine, struct engine_request *reques
 		return;
 	if (r < 0)
 		set_plugin_error(request, r);
-	finish(request, r);
+	finish(engine, request, r);
 	if (!ending)
 		return;
 	pthread_mutex_lock(&engine->lock);
@@ -355,7 +367,7 @@ static void expire(struct engine *engine, struct engine_request *request)
 	pthread_mutex_unlock(&engine->lock);
 	error_set(&request->error, -ETIMEDOUT, "%s: its deadline of %u ms passed before it could start",
 		  op_by_id(request->op.op)->name, request->op.deadline_ms);
-	finish(request, -ETIMEDOUT);
+	finish(engine, request, -ETIMEDOUT);
 	pthread_mutex_lock(&engine->lock);
 	ending_end(engine, &ending);
 }
@@ -504,6 +516,8 @@ HOT static int prepare(struct engine *engine, struct engine_request *request)
 	request->plugin = NULL;
 	request->start_ns = 0;
 	request->end_ns = 0;
+	request->copied = 0;
+	request->n_copies = 0;
 	request->candidate = 0;
 	if (r < 0)
 		return r;
@@ -524,7 +538,7 @@ HOT void engine_submit(struct engine *engine, struct engine_request *request, ui
 	int r = prepare(engine, request);
 
 	if (r < 0) {
-		finish(request, r);
+		finish(engine, request, r);
 		return;
 	}
 	pthread_mutex_lock(&engine->lock);
@@ -533,7 +547,7 @@ HOT void engine_submit(struct engine *engine, struct engine_request *request, ui
 	if (verdict == INLINE)
 		run_request(engine, request, NULL);
 	else if (verdict == REFUSED)
-		finish(request, request->result);
+		finish(engine, request, request->result);
 }
 
 /* Under the lock, which it gives up meanwhile: completes a list of one owner's requests that are in no queue. */
@@ -552,7 +566,7 @@ static void cancel_all(struct engine *engine, struct engine_request *list, const
 		struct engine_request *next = list->next;
 
 		error_set(&list->error, -ECANCELED, "%s: %s", op_by_id(list->op.op)->name, text);
-		finish(list, -ECANCELED);
+		finish(engine, list, -ECANCELED);
 		list = next;
 	}
 	pthread_mutex_lock(&engine->lock);

@@ -14,7 +14,7 @@ static const struct {
 	[LIMIT_BUFFERS] = { "buffers", "buffers registered at once" },
 	[LIMIT_BUFFER_BYTES] = { "buffer_bytes", "bytes of one registered buffer" },
 	[LIMIT_REGISTERED_BYTES] = { "registered_bytes", "bytes of all registered buffers" },
-	[LIMIT_GATHERED_BYTES] = { "gathered_bytes", "bytes gathered at once from scattered arguments" },
+	[LIMIT_GATHERED_BYTES] = { "gathered_bytes", "bytes of arguments copied at once" },
 	[LIMIT_REQUESTS] = { "requests", "requests of one connection in flight" },
 	[LIMIT_TOTAL_REQUESTS] = { "total_requests", "requests of all connections in flight" },
 	[LIMIT_REQUEST_BYTES] = { "request_bytes", "bytes of all arguments of one request" },

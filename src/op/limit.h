@@ -18,7 +18,7 @@ enum limit {
 	LIMIT_BUFFERS,		/* registered */
 	LIMIT_BUFFER_BYTES,	/* of one registered buffer */
 	LIMIT_REGISTERED_BYTES, /* of all registered buffers */
-	LIMIT_GATHERED_BYTES,	/* copied together for requests under way */
+	LIMIT_GATHERED_BYTES,	/* of arguments copied for requests under way */
 	LIMIT_REQUESTS,		/* in flight, of one connection */
 	LIMIT_TOTAL_REQUESTS,	/* in flight, of all connections */
 	LIMIT_REQUEST_BYTES,	/* of one request's arguments */

@@ -16,6 +16,7 @@
 
 #define OP_MAX_ARGS   16   /* of one request */
 #define OP_MAX_PARAMS 1024 /* bytes */
+#define OP_MAX_PARSED 2	   /* arguments of one request that are parsed */
 
 struct op_request;
 

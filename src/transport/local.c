@@ -287,6 +287,8 @@ static void prepare(struct local *local, struct local_request *lr, struct transp
 	lr->engine.owner = local->owner;
 	lr->engine.id = request->cookie = __atomic_add_fetch(&local->next_id, 1, __ATOMIC_RELAXED);
 	lr->engine.done = done;
+	/* The caller is trusted with itself. */
+	lr->engine.own_args = UINT32_MAX;
 	lr->local = local;
 	lr->request = request;
 	lr->finished.done = false;
@@ -303,6 +305,10 @@ static void count_request(struct local_request *lr)
 		stats_time(stats, kind, STAGE_QUEUE, engine->arrived_ns, engine->start_ns);
 		stats_time(stats, kind, STAGE_PLUGIN, engine->start_ns, engine->end_ns);
 		stats_time(stats, kind, STAGE_TOTAL, engine->arrived_ns, engine->end_ns);
+	}
+	if (engine->copied) {
+		stats_add(&stats->rings[0].bytes_copied, engine->copied);
+		__atomic_fetch_add(&lr->local->transport.bytes_copied, engine->copied, __ATOMIC_RELAXED);
 	}
 	count(lr->local, VIRTIO_ACCEL_T_OP, engine->op.op, engine->result);
 }

@@ -46,8 +46,15 @@ static void check_params(const struct op_desc *op)
 
 static void check_args(const struct op_desc *op)
 {
+	size_t n_parsed = 0;
+
 	assert_true(op->n_args <= OP_MAX_ARGS);
 	assert_true(op->n_args || !op->repeats);
+	for (size_t i = 0; i < op->n_args; i++)
+		n_parsed += op->args[i].parsed;
+	assert_true(n_parsed <= OP_MAX_PARSED && (n_parsed || !op->check_parsed));
+	/* One that repeats would be more than one. */
+	assert_true(!op->repeats || !op->args[op->n_args - 1].parsed);
 	for (size_t i = 0; i < op->n_args; i++) {
 		const struct op_arg_desc *arg = &op->args[i];
 
