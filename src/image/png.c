@@ -34,6 +34,7 @@ struct png {
 	size_t at;	    /* in the input */
 	size_t clocked;	    /* where the clock was looked at */
 	uint64_t allocated; /* bytes that the library has */
+	bool starved;	    /* it was not given what it asked for last */
 };
 
 /* ---- What the library calls ---- */
@@ -42,7 +43,7 @@ static __attribute__((cold, noreturn)) void fail(png_structp lib, png_const_char
 {
 	struct png *png = png_get_error_ptr(lib);
 
-	decode_fail(png->d, -EBADMSG, "%s", text);
+	decode_fail(png->d, png->starved ? -ENOMEM : -EBADMSG, "%s", text);
 }
 
 /* What it warns of concerns chunks that no pixel depends on, or what lies behind the pixels. */
@@ -62,11 +63,13 @@ static png_voidp take(png_structp lib, png_alloc_size_t len)
 	uint64_t limit = decode_memory(png->d);
 	union piece *piece;
 
+	png->starved = true;
 	if (len > limit || png->allocated > limit - len)
 		return NULL;
 	piece = malloc(sizeof(*piece) + len);
 	if (!piece)
 		return NULL;
+	png->starved = false;
 	piece->len = len;
 	png->allocated += len;
 	return piece + 1;

@@ -236,9 +236,11 @@ int image_prepare(const struct image *image, const struct image_rule *rule, void
 	if (len != image_prepared_len(rule))
 		return error_set(error, -EINVAL, "picture: is to be prepared into %zu bytes, its rule makes %zu", len,
 				 image_prepared_len(rule));
-	if (image->channels != rule->channels || !image->width || !image->height)
+	if (image->channels != rule->channels)
 		return error_set(error, -EINVAL, "picture: has %" PRIu32 " channels, its rule is for %" PRIu32,
 				 image->channels, rule->channels);
+	if (!image->width || !image->height)
+		return error_set(error, -EINVAL, "picture: has no pixels");
 	if (rule->fit == IMAGE_CROP)
 		crop(&p);
 	else if (rule->fit == IMAGE_PAD)
