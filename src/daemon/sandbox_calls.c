@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
 #include <vaccel/plugin.h>
@@ -54,12 +55,51 @@ static const struct sandbox_call device_calls[] = { FILE_CALLS,	     { "ioctl" }
 						    FCNTL(F_GETFL),  FCNTL(F_SETFL), FCNTL(F_DUPFD_CLOEXEC),
 						    { .name = NULL } };
 
+/*
+ * Reading below a folder, as files or mapped, and waiting for changes there. The kernel has no right for watching: whoever
+ * takes the worker over may watch what its user may read, and so learns names of files that change elsewhere.
+ */
+static const struct sandbox_call models_calls[] = { { "open" },
+						    { "openat" },
+						    { "openat2" },
+						    { "close" },
+						    { "read" },
+						    { "readv" },
+						    { "pread64" },
+						    { "lseek" },
+						    { "stat" },
+						    { "lstat" },
+						    { "fstat" },
+						    { "newfstatat" },
+						    { "fstatat64" },
+						    { "statx" },
+						    { "access" },
+						    { "faccessat" },
+						    { "faccessat2" },
+						    { "readlink" },
+						    { "readlinkat" },
+						    { "getdents64" },
+						    FCNTL(F_GETFD),
+						    FCNTL(F_SETFD),
+						    FCNTL(F_GETFL),
+						    FCNTL(F_DUPFD_CLOEXEC),
+						    SANDBOX_IF("mmap", 3, MAP_ANONYMOUS, 0),
+						    SANDBOX_IF("mmap2", 3, MAP_ANONYMOUS, 0),
+						    { "inotify_init1" },
+						    { "inotify_add_watch" },
+						    { "inotify_rm_watch" },
+						    { "eventfd2" },
+						    { "poll" },
+						    { "ppoll" },
+						    { .name = NULL } };
+
 static const struct {
 	uint32_t need;
 	const struct sandbox_call *calls;
 } needs[] = {
 	{ VACCEL_NEED_CACHE_ALWAYS, folder_calls },
 	{ VACCEL_NEED_DEVICE, device_calls },
+	{ VACCEL_NEED_MODELS, models_calls },
 };
 
 /* ---- the filter ---- */
@@ -113,7 +153,7 @@ static void allow_plugins(struct filter *filter, struct sandbox *s, const struct
 		unsigned int before = filter->n;
 
 		for (size_t j = 0; j < ARRAY_SIZE(needs); j++)
-			if (row.needs & needs[j].need)
+			if (row.needs & needs[j].need && (needs[j].need != VACCEL_NEED_MODELS || row.models_dir))
 				allow_list(filter, needs[j].calls);
 		for (size_t j = 0; row.calls && j < row.n_calls; j++)
 			allow(filter, &(struct sandbox_call){ .name = row.calls[j] });

@@ -46,7 +46,8 @@ struct ruleset {
 	(LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | FS_TRUNC | \
 	 FS_IOCTL)
 
-#define FS_READ (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define FS_READ	  (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define FS_MODELS (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 #define FS_WRITE                                                                                        \
 	(LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_WRITE_FILE |   \
 	 LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG | \
@@ -192,6 +193,8 @@ void sandbox_files_enter(struct sandbox *s)
 	layer_allow_list(&layer, getenv("OCL_ICD_VENDORS"), ":", FS_READ);
 	layer_allow_devices(&layer);
 	allow_plugins(&layer, s->config);
+	if (s->config->models_dir)
+		layer_allow(&layer, s->config->models_dir, FS_MODELS);
 	layer_allow_list(&layer, config->read, " \t", FS_READ);
 	layer_allow_list(&layer, config->write, " \t", FS_READ | FS_WRITE | FS_DEVICE);
 	if (syscall(SYS_landlock_restrict_self, layer.fd, 0) < 0) {
@@ -302,6 +305,8 @@ static void allow_needs(const struct layer *layer, const struct engine *engine)
 	for (size_t i = 0; engine_plugin_needs(engine, i, &row); i++) {
 		if ((row.needs & VACCEL_NEED_CACHE_ALWAYS) && row.cache_dir)
 			layer_allow(layer, row.cache_dir, FS_WRITE);
+		if (row.models_dir)
+			layer_allow(layer, row.models_dir, FS_MODELS);
 		if (row.needs & VACCEL_NEED_DEVICE)
 			layer_allow_devices(layer);
 	}

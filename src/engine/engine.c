@@ -292,8 +292,8 @@ bool engine_plugin_needs(const struct engine *engine, size_t index, struct engin
 
 	if (!plugin)
 		return false;
-	*ret_needs = (struct engine_plugin_needs){ plugin->decl.name, plugin->decl.needs, plugin->cache_dir,
-						   plugin->decl.calls, plugin->decl.n_calls };
+	*ret_needs = (struct engine_plugin_needs){ plugin->decl.name,  plugin->decl.needs, plugin->cache_dir,
+						   plugin->models_dir, plugin->decl.calls, plugin->decl.n_calls };
 	return true;
 }
 

@@ -167,6 +167,7 @@ struct engine_plugin_needs {
 	const char *name;
 	uint32_t needs;		  /* set of enum vaccel_plugin_need */
 	const char *cache_dir;	  /* NULL: it has none */
+	const char *models_dir;	  /* the same */
 	const char *const *calls; /* that its ops make */
 	size_t n_calls;
 };

@@ -41,15 +41,15 @@ def until(what, condition):
 class Daemon:
     """A vacceld whose plugin fault attacks when it is asked for a no-op."""
 
-    def __init__(self, folder, name, sandbox, wrap=()):
+    def __init__(self, folder, name, sandbox, wrap=(), plugin="fault", models=""):
         self.folder = pathlib.Path(folder) / name
         self.folder.mkdir()
         self.socket = self.folder / "sock"
-        self.cache = self.folder / "cache" / "fault"
+        self.cache = self.folder / "cache" / plugin
         self.log = self.folder / "log"
         config = self.folder / "vaccel.conf"
-        config.write_text(f"[engine]\nthreads = 2\ncache_dir = {self.folder}/cache\n[order]\ndefault = fault\n"
-                          f"[sandbox]\n{sandbox}\n[plugin fault]\nrules = op=noop attack\n")
+        config.write_text(f"[engine]\nthreads = 2\ncache_dir = {self.folder}/cache\n[order]\ndefault = {plugin}\n"
+                          f"[sandbox]\n{sandbox}\n[plugin {plugin}]\nrules = op=noop attack\n[models]\ndir = {models}\n")
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(  # pylint: disable=consider-using-with # ended by stop()
                 [*wrap, VACCELD, f"--config={config}", f"--socket-path={self.socket}"], stdin=subprocess.DEVNULL,
@@ -95,8 +95,8 @@ class Sandbox(unittest.TestCase):
         self.folder = tempfile.TemporaryDirectory(prefix="vaccel-test.")  # pylint: disable=consider-using-with
         self.addCleanup(self.folder.cleanup)
 
-    def start(self, name, sandbox="", wrap=()):
-        daemon = Daemon(self.folder.name, name, sandbox, wrap)
+    def start(self, name, sandbox="", wrap=(), **more):
+        daemon = Daemon(self.folder.name, name, sandbox, wrap, **more)
         self.addCleanup(daemon.stop)
         return daemon
 
@@ -147,6 +147,33 @@ class Sandbox(unittest.TestCase):
         if os.geteuid() != 0:
             failed = {name: result for name, result in failed.items() if result not in ("EPERM", "EACCES")}
         self.assertEqual(failed, {})
+
+    def test_models(self):
+        """Who needs models reads below their folder, at any time, and does nothing else there or elsewhere."""
+        models = pathlib.Path(self.folder.name, "models")
+        (models / "digits").mkdir(parents=True)
+        (models / "digits" / "model.conf").write_text("[model]\n")
+        outside = pathlib.Path(self.folder.name, "outside")
+        outside.write_text("secret")
+        (models / "digits" / "out").symlink_to(outside)
+        readable = [f"open {path}" for path in (models, models / "digits", models / "digits" / "model.conf")]
+        targets = [f"write {models}/digits/model.conf", f"create {models}", f"create {models}/digits",
+                   f"open {models}/digits/out", f"open {models}/..", f"open {outside}", f"open {models}/digits/../../outside"]
+        daemon = self.start("a", plugin="fault-models", models=models)
+        daemon.worker()
+        results = daemon.attack(readable + targets)
+        worked = {name for name, result in results.items() if result == "worked"}
+        self.assertEqual({name for name in worked if name.startswith(("open ", "write ", "create "))}, set(readable))
+        # Watching has no right of its own.
+        expected = set(readable) | {"inotify"}
+        if "a limit of memory" in daemon.said():  # a build with sanitizers
+            expected |= {"map-much", "map-shared"} & worked
+        self.assertEqual(worked, expected)
+        # Without a folder there is nothing to read.
+        daemon = self.start("b", plugin="fault-models")
+        daemon.worker()
+        results = daemon.attack(readable)
+        self.assertEqual({results[name] for name in readable + ["inotify"]} & {"worked"}, set())
 
     def test_every_thread(self):
         """Also those that were there before the sandbox closed."""
