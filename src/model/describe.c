@@ -219,13 +219,6 @@ static int set_framework_key(struct parse *parse, const char *section, const cha
 {
 	struct describe *d = parse->describe;
 
-	if (!*parse->section) {
-		snprintf(parse->section, sizeof(parse->section), "%s", section);
-		parse->section_line = parse->line;
-	}
-	if (strcmp(section, parse->section))
-		return error_set(&parse->error, -EINVAL, DESCRIBE_FILE ":%d: [%s]: no such section", parse->line,
-				 section);
 	if (d->n_keys == DESCRIBE_KEYS)
 		return bad(parse, section, key, "is one key too many");
 	d->keys[d->n_keys] = strdup(key);
@@ -234,6 +227,25 @@ static int set_framework_key(struct parse *parse, const char *section, const cha
 	if (!d->keys[d->n_keys - 1] || !d->values[d->n_keys - 1])
 		return bad(parse, section, key, "no memory");
 	return 0;
+}
+
+/* A line that begins a section, which the parser itself tells of only with its keys. */
+static void begin_section(struct parse *parse, const char *line)
+{
+	const size_t len = strcspn(line + 1, "]");
+	char name[sizeof(parse->section)];
+
+	snprintf(name, sizeof(name), "%.*s", (int)MIN(len, sizeof(name) - 1), line + 1);
+	if (!strcmp(name, "image"))
+		parse->describe->image.given = true;
+	else if (!strcmp(name, "batch"))
+		parse->describe->batch.given = true;
+	else if (strcmp(name, "model") && *parse->section && strcmp(name, parse->section))
+		error_set(&parse->error, -EINVAL, DESCRIBE_FILE ":%d: [%s]: no such section", parse->line, name);
+	else if (strcmp(name, "model") && !*parse->section) {
+		memcpy(parse->section, name, sizeof(name));
+		parse->section_line = parse->line;
+	}
 }
 
 static int set_key(struct parse *parse, const char *section, const char *key, const char *value)
@@ -261,10 +273,6 @@ static int on_key(void *user, const char *section, const char *key, const char *
 	/* The parser goes on after an error; the first one is what helps. */
 	if (parse->error.code)
 		return 0;
-	if (!strcmp(section, "image"))
-		parse->describe->image.given = true;
-	if (!strcmp(section, "batch"))
-		parse->describe->batch.given = true;
 	return set_key(parse, section, key, value ? value : "") == 0;
 }
 
@@ -285,7 +293,9 @@ static char *read_line(char *text, int size, void *stream)
 	memcpy(text, parse->at + blank, len - blank);
 	text[len - blank] = '\0';
 	parse->at += len + (parse->at[len] == '\n');
-	return text;
+	if (*text == '[')
+		begin_section(parse, text);
+	return parse->error.code ? NULL : text;
 }
 
 static int check_whole(struct parse *parse)

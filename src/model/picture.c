@@ -109,6 +109,14 @@ static int check_output(const struct model *model, struct error *error)
 	return 0;
 }
 
+static int check_rule(const struct image_rule *rule, struct error *error)
+{
+	struct error own = { 0 };
+	int r = image_rule_check(rule, &own);
+
+	return r < 0 ? error_set(error, r, "[image]: %.160s", own.text) : 0;
+}
+
 int picture_setup(struct model *model, struct error *error)
 {
 	const struct describe_image *image = &model->describe.image;
@@ -134,7 +142,7 @@ int picture_setup(struct model *model, struct error *error)
 	if (r == 0)
 		r = settle_numbers(rule->scale, &image->scale, 1, rule->channels, "scale", error);
 	if (r == 0)
-		r = image_rule_check(rule, error);
+		r = check_rule(rule, error);
 	if (r == 0 && image_prepared_len(rule) > MODEL_MAX_INPUT_BYTES)
 		r = error_set(error, -E2BIG, "[image]: a picture of %u x %u takes more than %d bytes", rule->width,
 			      rule->height, MODEL_MAX_INPUT_BYTES);

@@ -133,13 +133,19 @@ int harness_start(struct harness *h, const char *cache_dir, unsigned int threads
 		.threads = threads,
 		.log = log_line,
 	};
+
+	return harness_start_in(h, &host, keys);
+}
+
+int harness_start_in(struct harness *h, const struct vaccel_plugin_host *host, char *const *keys)
+{
 	const struct vaccel_plugin *p = h->plugin;
 	int r = 0;
 
 	h->report = (struct vaccel_plugin_report){ .text = h->error, .len = sizeof(h->error) };
 	*h->error = '\0';
 	if (p->load)
-		r = p->load(&host, &h->report);
+		r = p->load(host, &h->report);
 	if (!r)
 		r = configure(h, keys);
 	if (!r && p->ready)

@@ -31,6 +31,8 @@ int harness_end(void);
 int harness_open(struct harness *h, const char *path);
 /* load(), config() for each "key=value" up to NULL, ready(), open(). 0 or the error, with its sentence in h->error. */
 int harness_start(struct harness *h, const char *cache_dir, unsigned int threads, char *const *keys);
+/* The same in a host of the caller's. */
+int harness_start_in(struct harness *h, const struct vaccel_plugin_host *host, char *const *keys);
 /* close(), unload(), dlclose(). */
 void harness_stop(struct harness *h);
 
