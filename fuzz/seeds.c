@@ -3,6 +3,7 @@
  * fuzz-seeds FOLDER: writes what the fuzzers start from, FOLDER/TARGET/NAME. Requests come from the op table, so that an op
  * is fuzzed from the day it has a row; the rest is what a good peer would send.
  */
+#include <dirent.h>
 #include <endian.h>
 #include <errno.h>
 #include <linux/virtio_ring.h>
@@ -11,6 +12,7 @@
 
 #include "fuzz.h"
 #include "ground.h"
+#include "image.h"
 #include "message.h"
 #include "op/request.h"
 #include "op/wire.h"
@@ -492,6 +494,40 @@ static void texts(void)
 	save_text("rule", "file", "file=/nowhere fail=5");
 }
 
+/* ---- pictures ---- */
+
+/* The files of the tests, each with another rule. */
+static void pictures(void)
+{
+	struct dirent **entries;
+	int n_entries = scandir(PICTURES, &entries, NULL, alphasort);
+
+	CHECK(n_entries > 0);
+	for (int n = 0; n < n_entries; n++) {
+		const struct fuzz_image how = { .flags = (uint8_t)(n % 16 == 15 ? 15 : n % 8),
+						.resize = (uint8_t)(n / 2 % 4),
+						.fit = (uint8_t)(n / 3 % 3),
+						.width = (uint8_t)(n * 7 % 64 + 1),
+						.height = (uint8_t)(n * 5 % 64 + 1),
+						.scale = 1 };
+		struct out out = { .len = 0 };
+		char path[4096];
+		FILE *file;
+
+		if (strchr(entries[n]->d_name, '.') > entries[n]->d_name) {
+			snprintf(path, sizeof(path), "%s/%s", PICTURES, entries[n]->d_name);
+			file = fopen(path, "re");
+			CHECK(file);
+			put(&out, &how, sizeof(how));
+			out.len += fread(out.bytes + out.len, 1, sizeof(out.bytes) - out.len, file);
+			fclose(file);
+			save(&out, "image", "%s", entries[n]->d_name);
+		}
+		free(entries[n]);
+	}
+	free(entries);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -509,5 +545,6 @@ int main(int argc, char **argv)
 	arrays();
 	states();
 	texts();
+	pictures();
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * See axis.h. Where TensorFlow computes in single precision it is done here, in the same order: places are cut to integers,
- * and the last bit decides between neighbours.
+ * See axis.h. Where TensorFlow computes in single precision it is done here, in the same order: places are cut to
+ * integers, and the last bit decides between neighbours.
  */
 #include "image/axis.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Scaling along one axis: for each of the n places of the result, which neighbouring places of the source it is made of, and
- * with what weights. All ways of scaling are this, and both axes are independent of each other.
+ * Scaling along one axis: for each of the n places of the result, which neighbouring places of the source it is made
+ * of, and with what weights. All ways of scaling are this, and both axes are independent of each other.
  */
 #ifndef VACCEL_IMAGE_AXIS_H
 #define VACCEL_IMAGE_AXIS_H

@@ -2,9 +2,9 @@
 /*
  * What the decoders share: one struct decode for each image_decode(), on the caller's stack.
  *
- * The libraries report a failure by calling back, and must not return from that: decode_fail() leaves by longjmp() to the
- * decoder's own setjmp(). So that nothing is lost on that way, whatever is taken between the two lies in struct decode or in
- * the library's own pools, and is freed by who called the function with the setjmp().
+ * The libraries report a failure by calling back, and must not return from that: decode_fail() leaves by longjmp() to
+ * the decoder's own setjmp(). So that nothing is lost on that way, whatever is taken between the two lies in struct
+ * decode or in the library's own pools, and is freed by who called the function with the setjmp().
  */
 #ifndef VACCEL_IMAGE_DECODE_H
 #define VACCEL_IMAGE_DECODE_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * src/image: from the bytes of a JPEG or PNG file to the elements of a model's input. A layer above util; knows no models
- * and no engine. Keeps no state: any number of threads may call it at once. It never writes to standard error and never
- * exits, whatever the bytes are.
+ * src/image: from the bytes of a JPEG or PNG file to the elements of a model's input. A layer above util; knows no
+ * models and no engine. Keeps no state: any number of threads may call it at once. It never writes to standard error
+ * and never exits, whatever the bytes are.
  *
  *     image_decode()   bytes -> upright pixels, 8 bits each, grey or RGB
  *     image_prepare()  pixels -> cut, scaled, normalised elements in the order that a model wants
@@ -10,30 +10,32 @@
  * Both do what TensorFlow does, so that a model sees here what it saw in training (tests/image compares):
  *
  * - JPEG: pixels are bit for bit those of tf.io.decode_image(channels=) with its defaults, through the library that
- *   TensorFlow has, too (libjpeg-turbo): the fast integer DCT ("INTEGER_FAST": libjpeg's own default is the accurate one,
- *   TensorFlow's is not), "fancy" upsampling, and all of the picture at full scale. libjpeg could decode a large picture at an
- *   eighth of its size in less time; what is scaled down from that is not what TensorFlow gives, so it is not done.
- *   One channel of a colour picture is the luma that the file holds. CMYK and YCCK become RGB by TensorFlow's rule, Adobe's
- *   inverted ones too; TensorFlow makes no grey of them, here it is the luma of that RGB.
- * - PNG: likewise. 16 bits are cut to the upper 8, palettes are looked up (a colour that is not in it is black), 1, 2 and 4
- *   bits of grey are spread over 0...255, and transparency is dropped, not composed: pixels keep their colour however
- *   transparent they are. One channel of a colour picture is libpng's grey, for which it regards gamma if the file says it.
- * - The orientation that Exif data ask for is applied. TensorFlow ignores it: who compares has to turn the picture first.
- * - Scaling is tf.image.resize() with antialias=False: centres of pixels at halves. Elements differ from TensorFlow's by at
- *   most 1/1000 where a pixel is 0...255 (times the rule's scale), nearest by nothing.
+ *   TensorFlow has, too (libjpeg-turbo): the fast integer DCT ("INTEGER_FAST": libjpeg's own default is the accurate
+ *   one, TensorFlow's is not), "fancy" upsampling, and all of the picture at full scale. libjpeg could decode a large
+ *   picture at an eighth of its size in less time; what is scaled down from that is not what TensorFlow gives, so it
+ *   is not done. One channel of a colour picture is the luma that the file holds. CMYK and YCCK become RGB by
+ *   TensorFlow's rule, Adobe's inverted ones too; TensorFlow makes no grey of them, here it is the luma of that RGB.
+ * - PNG: likewise. 16 bits are cut to the upper 8, palettes are looked up (a colour that is not in it is black), 1, 2
+ *   and 4 bits of grey are spread over 0...255, and transparency is dropped, not composed: pixels keep their colour
+ *   however transparent they are. One channel of a colour picture is libpng's grey, for which it regards gamma if the
+ *   file says it.
+ * - The orientation that Exif data ask for is applied. TensorFlow ignores it: who compares has to turn the picture
+ *   first.
+ * - Scaling is tf.image.resize() with antialias=False: centres of pixels at halves. Elements differ from TensorFlow's
+ *   by at most 1/1000 where a pixel is 0...255 (times the rule's scale), nearest by nothing.
  *
- * Stricter than TensorFlow: data that end early and data that the decoder has to guess at are errors (-EBADMSG), there are no
- * half grey pictures. The exceptions are few and concern no pixel: bytes behind the last row, an unknown version of JFIF, and
- * in PNG damage to chunks that may be missing.
+ * Stricter than TensorFlow: data that end early and data that the decoder has to guess at are errors (-EBADMSG), there
+ * are no half grey pictures. The exceptions are few and concern no pixel: bytes behind the last row, an unknown
+ * version of JFIF, and in PNG damage to chunks that may be missing.
  *
- * What a file may cost is bounded by struct image_limits before and while it is decoded: memory for the picture is taken when
- * the header has been judged, and all of it is at most
+ * What a file may cost is bounded by struct image_limits before and while it is decoded: memory for the picture is
+ * taken when the header has been judged, and all of it is at most
  *
  *     2 * pixels * channels + 8 * (width + 32) * (height + 32) + IMAGE_MEMORY bytes
  *
- * where the first term is twice the pixels since turning needs a second place for them, and the second a progressive JPEG's
- * coefficients. Scans are counted, and a clock of the thread's own CPU time is looked at every few rows and every few
- * kilobytes of input, so that time spent waiting for a CPU does not count.
+ * where the first term is twice the pixels since turning needs a second place for them, and the second a progressive
+ * JPEG's coefficients. Scans are counted, and a clock of the thread's own CPU time is looked at every few rows and
+ * every few kilobytes of input, so that time spent waiting for a CPU does not count.
  */
 #ifndef VACCEL_IMAGE_IMAGE_H
 #define VACCEL_IMAGE_IMAGE_H
@@ -67,9 +69,9 @@ struct image_limits {
 /*
  * Decodes len bytes, which must not change meanwhile, into channels (1 or 3). *ret is written on success alone.
  *
- * -EINVAL: neither JPEG nor PNG (the text says how it begins); -EBADMSG: damaged, or it ends early; -EOPNOTSUPP: a kind of JPEG
- * that libjpeg-turbo does not decode (12 bits, lossless); -E2BIG: beyond a limit of size, or too many scans; -ETIMEDOUT: beyond
- * limits->ms; -ENOMEM.
+ * -EINVAL: neither JPEG nor PNG (the text says how it begins); -EBADMSG: damaged, or it ends early; -EOPNOTSUPP: a
+ * kind of JPEG that libjpeg-turbo does not decode (12 bits, lossless); -E2BIG: beyond a limit of size, or too many
+ * scans; -ETIMEDOUT: beyond limits->ms; -ENOMEM.
  */
 int image_decode(const void *bytes, size_t len, const struct image_limits *limits, unsigned int channels,
 		 struct image *ret, struct error *error);
@@ -126,8 +128,9 @@ size_t image_prepared_len(const struct image_rule *rule);
 /*
  * Cuts, scales and normalises image into dst, which is aligned for its type and has image_prepared_len() bytes.
  *
- * -EINVAL: len is another, the rule is wrong, or the picture has other channels than the rule (decode with rule->channels);
- * -ENOMEM: its working memory is at most 96 bytes for each pixel along the sides of the picture and of the rule.
+ * -EINVAL: len is another, the rule is wrong, or the picture has other channels than the rule (decode with
+ * rule->channels); -ENOMEM: its working memory is at most 96 bytes for each pixel along the sides of the picture and
+ * of the rule.
  */
 int image_prepare(const struct image *image, const struct image_rule *rule, void *dst, size_t len, struct error *error);
 

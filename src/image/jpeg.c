@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * JPEG, by libjpeg-turbo. What the library warns of are guesses at pixels, and errors here; harmless() lists what is not.
- * Its progress monitor is called for every row of blocks, also while it gathers the scans of a progressive file before the
- * first row comes out: that is where scans are counted and the clock is looked at.
+ * JPEG, by libjpeg-turbo. What the library warns of are guesses at pixels, and errors here; harmless() lists what is
+ * not. Its progress monitor is called for every row of blocks, also while it gathers the scans of a progressive file
+ * before the first row comes out: that is where scans are counted and the clock is looked at.
  */
 #include <errno.h>
 #include <limits.h>
@@ -123,7 +123,8 @@ static boolean read_app1(j_decompress_ptr lib)
 /* ---- Inks ---- */
 
 /*
- * Ink c and black k as light. Adobe's programs write CMYK inverted, and say that they wrote it; TensorFlow goes by that.
+ * Ink c and black k as light. Adobe's programs write CMYK inverted, and say that they wrote it; TensorFlow goes by
+ * that.
  */
 static inline unsigned int light(unsigned int c, unsigned int k, bool inverted)
 {

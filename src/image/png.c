@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * PNG, by libpng, row by row. Chunks that no pixel depends on are not looked into, so texts that unpack into gigabytes
- * never do. The input is read through read_bytes(), in pieces of a few kilobytes, also where the library discards what an
- * oversized picture has too many: that is where the clock is looked at, besides the rows.
+ * never do. The input is read through read_bytes(), in pieces of a few kilobytes, also where the library discards what
+ * an oversized picture has too many: that is where the clock is looked at, besides the rows.
  *
  * All memory that the library takes is counted, and what is too much is not given.
  */

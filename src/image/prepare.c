@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * image_prepare(): a part of the picture (crop), scaled to a part of the result (pad), row by row. Rows of the source are first
- * scaled across, each at most once as long as their neighbours need them, then summed to a row of the result, normalised
- * and put where the layout wants them. Rows that a way of scaling does not need are never touched.
+ * image_prepare(): a part of the picture (crop), scaled to a part of the result (pad), row by row. Rows of the source
+ * are first scaled across, each at most once as long as their neighbours need them, then summed to a row of the
+ * result, normalised and put where the layout wants them. Rows that a way of scaling does not need are never touched.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -64,7 +64,7 @@ unsigned int exif_orientation(const uint8_t *tiff, size_t len)
 
 /* ---- Turning ---- */
 
-/* How an orientation leads from where a pixel lies in the file to where it lies in the picture: first along, then back. */
+/* How an orientation leads from where a pixel lies in the file to where it lies in the picture, step by step. */
 static const struct {
 	bool transpose; /* rows become columns */
 	bool mirror;	/* then left becomes right */

@@ -6,9 +6,9 @@
  *     image-prepare prepare CHANNELS WIDTH HEIGHT LAYOUT RESIZE FIT TYPE MEAN SCALE FILE
  *     image-prepare --time RUNS FILE...
  *
- * decode writes width, height and channels in a line and then the pixels, prepare the elements; MEAN and SCALE are one number, or
- * three with commas between. --time prints how long decoding, preparing (224 x 224) and copying the pixels take, the median of
- * RUNS. A picture that cannot be decoded is a sentence on standard error and exit status 1.
+ * decode writes width, height and channels in a line and then the pixels, prepare the elements; MEAN and SCALE are one
+ * number, or three with commas between. --time prints how long decoding, preparing (224 x 224) and copying the pixels
+ * take, the median of RUNS. A picture that cannot be decoded is a sentence on standard error and exit status 1.
  */
 #include "image/image.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* image_decode() over the files of fixtures/ (fixtures.py makes them) and over bombs; its limits; memory that is short. */
+/* image_decode() over the files of fixtures/ (fixtures.py makes them) and over bombs; limits; memory that is short. */
 #include "../unit/test.h"
 
 #include <errno.h>

@@ -63,8 +63,8 @@ static void bicubic_is_that_of_keys(void **state)
 {
 	/* Half-way between the second and the third of four: (-1, 9, 9, -1) / 16. */
 	row(IMAGE_BICUBIC, (uint8_t[]){ 16, 32, 64, 160 }, 4, (float[]){ 43 }, 1);
-	/* At the edge what is outside has no weight, and the rest is divided by its sum: of (111, -9) / 128 a quarter of a pixel
-	 * outside, of (111, 29) / 128 inside. */
+	/* At the edge what is outside has no weight, and the rest is divided by its sum: (111, -9) / 128 a quarter of a
+	 * pixel outside, (111, 29) / 128 inside. */
 	row(IMAGE_BICUBIC, (uint8_t[]){ 0, 200 }, 2, (float[]){ -17.64706f, 41.42857f, 158.57143f, 217.64706f }, 4);
 }
 
