@@ -9,8 +9,8 @@ and what no encoder would write is made of those. FOLDER/expected has a line for
 
     NAME CHANNELS WIDTH HEIGHT HASH
 
-HASH is 64-bit FNV-1a over the pixels that TensorFlow decodes, turned by Pillow where Exif data ask for it. TensorFlow makes no
-grey of CMYK; there it is the luma of its RGB.
+HASH is 64-bit FNV-1a over the pixels that TensorFlow decodes, turned by Pillow where Exif data ask for it. TensorFlow
+makes no grey of CMYK; there it is the luma of its RGB.
 """
 import io
 import os
@@ -40,7 +40,7 @@ INVERSE = {**UPRIGHT, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_27
 
 
 def pixel(x, y):
-    """Red grows to the right, green downwards, blue is a chessboard, and the corner is red: it shows which way is up."""
+    """Red grows to the right, green downwards, blue is a chessboard, and a red corner shows which way is up."""
     return (255, 0, 0) if x < 8 and y < 8 else (x * 6, y * 10, (x // 8 + y // 8) % 2 * 200)
 
 
@@ -104,8 +104,9 @@ def png(samples, depth, kind, extra=b"", interlaced=False, filters=(0,), more=b"
                 data += rows_of(part, depth, filters)
     else:
         data = rows_of(samples, depth, filters)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, interlaced)) +
-            extra + chunk(b"IDAT", zlib.compress(data + more, 9)) + chunk(b"IEND", b""))
+    head = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, interlaced)
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + extra + chunk(b"IDAT", zlib.compress(data + more, 9)) +
+            chunk(b"IEND", b""))
 
 
 def grey_of(rgb):
@@ -114,8 +115,9 @@ def grey_of(rgb):
 
 def with_alpha(samples, top):
     """Less and less of it to the right, nothing at all in the first column."""
-    alpha = numpy.broadcast_to(numpy.arange(samples.shape[1])[None, :, None] * top // samples.shape[1], samples.shape[:2] + (1,))
-    return numpy.concatenate([samples.astype(numpy.uint32), alpha.astype(numpy.uint32)], axis=2)
+    alpha = numpy.arange(samples.shape[1], dtype=numpy.uint32)[None, :, None] * top // samples.shape[1]
+    alpha = numpy.broadcast_to(alpha, samples.shape[:2] + (1,))
+    return numpy.concatenate([samples.astype(numpy.uint32), alpha], axis=2)
 
 
 def palette(n):
@@ -167,7 +169,8 @@ def pngs():
 def tiff(orientation, order):
     mark = b"II*\0" if order == "<" else b"MM\0*"
     # An entry before, the orientation, one behind it.
-    entries = ((0x0100, 4, 1, WIDTH), (ORIENTATION, 3, 1, orientation << (16 if order == ">" else 0)), (0x011a, 5, 1, 8))
+    value = orientation << (16 if order == ">" else 0)
+    entries = ((0x0100, 4, 1, WIDTH), (ORIENTATION, 3, 1, value), (0x011a, 5, 1, 8))
     return (mark + struct.pack(order + "IH", 8, len(entries)) +
             b"".join(struct.pack(order + "HHII", *entry) for entry in entries) + bytes(4))
 
@@ -192,9 +195,10 @@ def without(data, marker):
 
 
 def scans(n):
-    """A grey progressive JPEG of four blocks without content, with n scans. Each of its codes is one bit, 0: of a DC scan
-    that the block is like the one before, of an AC scan that 2^14 blocks and as many as 14 bits say have nothing."""
-    tables = b"".join(segment(0xc4, kind + b"\1" + bytes(15) + symbol) for kind, symbol in ((b"\0", b"\0"), (b"\x10", b"\xe0")))
+    """A grey progressive JPEG of four blocks without content, with n scans. Each of its codes is one bit, 0: of a DC
+    scan that the block is like the one before, of an AC scan that 2^14 and as many blocks as 14 bits say are empty."""
+    codes = b"\1" + bytes(15)
+    tables = segment(0xc4, b"\0" + codes + b"\0") + segment(0xc4, b"\x10" + codes + b"\xe0")
     first = segment(0xda, b"\1\1\0\0\0\0") + b"\x0f"
     more = segment(0xda, b"\1\1\0\1\x3f\0") + b"\0\1"
     frame = segment(0xc2, struct.pack(">BHHB", 8, 16, 16, 1) + b"\1\x11\0")
@@ -271,7 +275,8 @@ def broken():
 
 def bad_filter():
     head = struct.pack(">IIBBBBB", 1, 1, 8, RGB, 0, 0, 0)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\7\1\2\3")) + chunk(b"IEND", b""))
+    data = zlib.compress(b"\7\1\2\3")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 # ---- What TensorFlow says ----
