@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vaccel bench: measurements that are rows of one table (src/cli/cmd_bench.c). This folder has the benches, one file
- * each (rtt.c, sgemm.c, copy.c, session.c, many.c), the raw baselines (raw.c), and the one mechanism that all of them
- * use: processes that measure (runner.c), private daemons (daemon.c), CPUs (place.c), taking turns (run.c), JSON
- * (result.c), table and plot (report.c, plot.c).
+ * each (rtt.c, sgemm.c, copy.c, session.c, many.c, classify.c), the raw baselines (raw.c), and the one mechanism that all of them
+ * use: processes that measure (runner.c), private daemons (daemon.c), CPUs (place.c), guests (guest.c), scripts that make
+ * what a bench needs (script.c), taking turns (run.c), JSON (result.c), table and plot (report.c, plot.c).
  *
  * A side is one of the things that are compared. Each has one process of its own, or several, so that no side shares a
  * library, a connection or a BLAS with another; what they do is the side's task. For each size all sides are prepared
@@ -21,12 +21,14 @@
 
 #include <sys/types.h>
 
+#include "bench/picture.h"
 #include "cli/cli.h"
 
 #define BENCH_MAX_SAMPLES   100000 /* of one side and size */
 #define BENCH_MAX_SIDES	    8
 #define BENCH_MAX_PROCESSES 8 /* of one side */
 #define BENCH_MAX_DAEMONS   4
+#define BENCH_MAX_VARIANTS  8
 #define BENCH_TURN_SAMPLES  4096 /* of one process in one turn */
 #define BENCH_MAX_STAGES    24
 
@@ -38,6 +40,8 @@ struct bench_options {
 	const char *against;
 	const char *plot;
 	const char *from;
+	const char *models; /* names with commas between them; NULL: the bench's own */
+	const char *guests;
 	int plain, is_double, raw, profile;
 	uint64_t seed;
 };
@@ -48,6 +52,7 @@ enum bench_end {
 	BENCH_DAEMON, /* a private daemon, or the transport that the user named */
 	BENCH_LOCAL,  /* an engine in the measuring process */
 	BENCH_URL,    /* the transport in .url */
+	BENCH_GUEST,  /* a private daemon, seen from a guest that the task starts */
 };
 
 /* How both ends wait for each other. */
@@ -89,12 +94,14 @@ struct bench_side {
 	uint64_t max_size; /* larger sizes are not for this side; 0: all are */
 	bool extra;	   /* left out where the user names the transport */
 	const char *url;   /* BENCH_URL; NULL: the library's choice */
+	const char *guest; /* BENCH_GUEST: kind of guest, as tools/guest has it */
 	/* Compared with this side; NULL: with none. */
 	const char *base;
 	enum bench_stat stat;
 	/*
 	 * The quotient's name in "ratios": ratio, suffix and, with ratio_per_size, "_SIZE". The name without the suffix
-	 * is there too, with the largest of those that have the same ratio.
+	 * is there too, with the largest of those that have the same ratio. Where a bench has variants, "_VARIANT" comes first,
+	 * and with ratio_per_size the largest of all variants is there without it.
 	 */
 	const char *ratio;
 	const char *suffix;
@@ -109,20 +116,30 @@ struct bench_job {
 	const char *url;
 	struct vaccel_context *context; /* unless BENCH_RAW */
 	struct vaccel_session *session;
-	pid_t other; /* BENCH_RAW: the process at the other end */
-	void *state; /* of the task */
+	pid_t other;	     /* BENCH_RAW: the process at the other end */
+	pid_t client;	     /* whose processes work for the client, too; 0: none */
+	const char *variant; /* that is measured; NULL: the bench has none */
+	void *state;	     /* of the task, from prepare() to finish() */
+	void *other_state;   /* of the task, from open() to close() */
+	/* Filled by tasks that classify: what the other end spent, and the answer's class plus 1; 0: none. */
+	struct bench_parts parts;
+	uint64_t answer;
 };
 
 /* What a measuring process does. On failure of a function nothing of it is left behind. */
 struct bench_task {
-	/* BENCH_RAW: starts the other end, which ends with this process; sets job->other. */
+	/* BENCH_RAW, BENCH_GUEST: starts the other end, which ends with this process; sets job->other or job->client. */
 	int (*open)(struct bench_job *job, struct error *error);
+	void (*close)(struct bench_job *job);					   /* of open(); NULL: nothing to do */
 	int (*prepare)(struct bench_job *job, uint64_t size, struct error *error); /* NULL: nothing to do */
 	/* Around a turn; NULL: nothing to do. *ret_ops: operations that end() has finished. */
 	int (*begin)(struct bench_job *job, struct error *error);
 	int (*end)(struct bench_job *job, uint64_t *ret_ops, struct error *error);
 	/* One operation, whose time is *ret_ns. */
 	int (*once)(struct bench_job *job, uint64_t *ret_ns, struct error *error);
+	/* A whole turn, with the warming up, of at most max samples; NULL: as often once(). */
+	int (*turn)(struct bench_job *job, uint64_t max, uint64_t turn_ns, uint64_t *samples, uint64_t *ret_n,
+		    struct error *error);
 	/* Whether the results are right; NULL: there are none. */
 	int (*check)(struct bench_job *job, struct error *error);
 	void (*finish)(struct bench_job *job); /* of prepare() */
@@ -130,6 +147,7 @@ struct bench_task {
 
 /* What came out for one size and side. */
 struct bench_row {
+	const char *variant; /* NULL: the bench has none */
 	uint64_t size;
 	const struct bench_side *side;
 	struct stats stats;
@@ -138,6 +156,7 @@ struct bench_row {
 	double other_ns;  /* of the other end; negative: not known */
 	uint64_t n_ops;
 	uint64_t copied_bytes; /* by the library and by the daemon, if the bench counts them */
+	struct bench_parts parts;
 };
 
 /* How long operations spent in a stage of their way. */
@@ -156,6 +175,11 @@ struct bench {
 	const char *value;	 /* what is computed from a row: "mflops" */
 	const char *value_title; /* "MFlop/s" */
 	uint64_t sizes[16];	 /* default, 0-terminated */
+	/* What is measured of each size, one after the other; NULL: there is one thing. Chosen with --models. */
+	const char *variant_key; /* "model" */
+	const char *variants;	 /* all, with spaces between them */
+	const char *chosen;	 /* default, with commas between them */
+	bool models;		 /* daemons serve the folder of bench_models() */
 	double seconds;		 /* default time for each size and side */
 	uint64_t turn_ns;	 /* time of one turn */
 	uint64_t turn_samples;	 /* of one process in one turn, at most */
@@ -167,12 +191,15 @@ struct bench {
 	size_t n_sides;
 	/* What a transport that the user names does beside the one it is compared with; NULL: sides are used as they are. */
 	const struct bench_task *task;
+	/* Makes what the bench needs, before anything is started; NULL: nothing. variants: chosen, with commas. */
+	int (*setup)(const struct bench *bench, const struct bench_options *options, const char *variants,
+		     struct error *error);
 	double (*value_of)(const struct bench_row *row);
 	/* Adds ratios of its own; NULL: it has none. */
 	void (*ratios)(const struct bench_row *rows, size_t n, struct json_object *ratios);
 };
 
-extern const struct bench bench_rtt, bench_sgemm, bench_copy, bench_session, bench_many;
+extern const struct bench bench_rtt, bench_sgemm, bench_copy, bench_session, bench_many, bench_classify;
 extern const struct bench_task bench_noop, bench_products, bench_raw_eventfd, bench_raw_spin;
 
 /* ---- run.c ---- */
@@ -224,6 +251,7 @@ struct bench_turn {
 	uint64_t elapsed_ns; /* from then on */
 	uint64_t cpu_ns;     /* of the measuring process */
 	uint64_t copied_bytes;
+	struct bench_parts parts;
 };
 
 /* Why a command failed: an enum cli_status, what it was at, and the cause. */
@@ -243,8 +271,9 @@ void bench_runner_free(struct bench_runner *runner);
 /* Connects. *ret_described: cli_describe()'s object, NULL for BENCH_RAW. *ret_other: BENCH_RAW's other process, else 0. */
 int bench_runner_open(struct bench_runner *runner, struct json_object **ret_described, pid_t *ret_other,
 		      struct bench_failure *failure);
-/* Prepares, runs once, checks. */
-int bench_runner_prepare(struct bench_runner *runner, uint64_t size, struct bench_failure *failure);
+/* Prepares, runs once, checks. variant must be valid before the runner was made. *ret_answer: the job's. */
+int bench_runner_prepare(struct bench_runner *runner, const char *variant, uint64_t size, uint64_t *ret_answer,
+			 struct bench_failure *failure);
 /* A turn of at most max samples: begins, and waits for the end. Several runners may have begun at once. */
 int bench_runner_begin(struct bench_runner *runner, uint64_t max, uint64_t turn_ns);
 int bench_runner_end(struct bench_runner *runner, struct bench_turn *ret_turn, struct bench_failure *failure);
@@ -290,5 +319,22 @@ const char *bench_place_name(enum bench_place place);
 void bench_place(enum bench_place place, bool other);
 /* CPU time that a process has used; 0: not known. */
 uint64_t bench_cpu_ns(pid_t pid);
+/* With that of its children and theirs, those that live. */
+uint64_t bench_tree_cpu_ns(pid_t pid);
+
+/* ---- script.c ---- */
+
+/* The path of a script of the source tree. */
+int bench_script_find(const char *name, char *path, size_t len, struct error *error);
+/* Runs a program, whose standard error is ours; line: the last that it prints. */
+int bench_script_run(char *const *argv, char *line, size_t len, struct error *error);
+/* Starts it; *ret_fd: what it prints. It is told to end when the calling process does. Its process id, or a negative errno. */
+pid_t bench_script_start(char *const *argv, int *ret_fd, struct error *error);
+
+/* ---- classify.c ---- */
+
+/* Of benches that serve models: their folder, and that of the framework's libraries; "" if it is not known. */
+const char *bench_models(void);
+const char *bench_framework(void);
 
 #endif

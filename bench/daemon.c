@@ -291,7 +291,9 @@ static int write_config(const struct bench_daemons *daemons, const char *path, c
 		fprintf(file, "spin_us = %u\n", waiting == BENCH_PARKED ? 0 : DAEMON_POLL_US);
 	if (daemons->options->profile)
 		fputs("\n[metrics]\ntrace = on\n", file);
-	fputs("\n[order]\ndefault = openblas reference\n", file);
+	if (bench->models)
+		fprintf(file, "\n[models]\ndir = %s\n\n[sandbox]\nread = %s\n", bench_models(), bench_framework());
+	fprintf(file, "\n[order]\ndefault = %s\n", bench->models ? "models tensorflow" : "openblas reference");
 	failed = ferror(file);
 	failed |= fclose(file) != 0;
 	return failed ? error_set(error, -EIO, "configuration %s: cannot write", path) : 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Binds processes to CPUs, and reads how much CPU time one has used. */
 #include <sched.h>
+#include <stdio.h>
 #include <time.h>
 
 #include "bench/bench.h"
@@ -57,4 +58,20 @@ uint64_t bench_cpu_ns(pid_t pid)
 	if (pid <= 0 || clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &ts) < 0)
 		return 0;
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t bench_tree_cpu_ns(pid_t pid)
+{
+	uint64_t ns = bench_cpu_ns(pid);
+	char path[64];
+	FILE *file;
+	int child;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	file = fopen(path, "re");
+	while (file && fscanf(file, "%d", &child) == 1)
+		ns += bench_tree_cpu_ns(child);
+	if (file)
+		fclose(file);
+	return ns;
 }

@@ -41,26 +41,59 @@ static double number_at(struct json_object *row, const char *key)
 	return json_object_get_double(json_object_object_get(row, key));
 }
 
-/* Whether rows of a side are there, and whether they are compared with another's. */
-static bool side_rows(struct json_object *result, const char *side, bool *ret_compared)
+/* A line: rows of a side, and of a variant where the bench has those. */
+struct series {
+	const char *variant;
+	const char *side;
+	size_t n; /* rows */
+	bool compared;
+};
+
+struct all_series {
+	size_t n;
+	struct series series[BENCH_MAX_SIDES * BENCH_MAX_VARIANTS];
+};
+
+static bool belongs(struct json_object *result, struct json_object *row, const struct series *series)
 {
-	struct json_object *rows = json_object_object_get(result, "rows");
-	bool found = false;
-
-	*ret_compared = false;
-	for (size_t i = 0; i < json_object_array_length(rows); i++) {
-		struct json_object *row = json_object_array_get_idx(rows, i);
-
-		if (strcmp(text_at(row, NULL, "side"), side))
-			continue;
-		found = true;
-		*ret_compared |= json_object_object_get(row, "over_base") != NULL;
-	}
-	return found;
+	return !strcmp(text_at(row, NULL, "side"), series->side) &&
+	       !strcmp(text_at(row, NULL, text_at(result, NULL, "variant_key")), series->variant);
 }
 
-/* Rows of a side over their sizes: value, and how much more than the base they took. */
-static void put_line_data(FILE *script, struct json_object *result, size_t index, const char *side)
+static void add_to_series(struct all_series *all, struct json_object *result, struct json_object *row)
+{
+	struct series *series = all->series;
+
+	while (series < all->series + all->n && !belongs(result, row, series))
+		series++;
+	if (series == all->series + ARRAY_SIZE(all->series))
+		return;
+	if (series == all->series + all->n) {
+		all->n++;
+		*series = (struct series){ .variant = text_at(row, NULL, text_at(result, NULL, "variant_key")),
+					   .side = text_at(row, NULL, "side") };
+	}
+	series->n++;
+	series->compared |= json_object_object_get(row, "over_base") != NULL;
+}
+
+/* Those that are lines; a side with one size among others with several is none. */
+static void find_series(struct all_series *all, struct json_object *result)
+{
+	struct json_object *rows = json_object_object_get(result, "rows");
+	size_t n = 0;
+
+	all->n = 0;
+	for (size_t i = 0; i < json_object_array_length(rows); i++)
+		add_to_series(all, result, json_object_array_get_idx(rows, i));
+	for (size_t i = 0; i < all->n; i++)
+		if (all->series[i].n > 1)
+			all->series[n++] = all->series[i];
+	all->n = n;
+}
+
+/* Its rows over their sizes: value, and how much more than the base they took. */
+static void put_line_data(FILE *script, struct json_object *result, size_t index, const struct series *series)
 {
 	struct json_object *rows = json_object_object_get(result, "rows");
 
@@ -68,7 +101,7 @@ static void put_line_data(FILE *script, struct json_object *result, size_t index
 	for (size_t i = 0; i < json_object_array_length(rows); i++) {
 		struct json_object *row = json_object_array_get_idx(rows, i);
 
-		if (!strcmp(text_at(row, NULL, "side"), side))
+		if (belongs(result, row, series))
 			fprintf(script, "%.17g %.17g %.17g\n", number_at(row, text_at(result, NULL, "key")),
 				number_at(row, text_at(result, NULL, "value")),
 				(number_at(row, "over_base") - 1) * 100);
@@ -76,16 +109,17 @@ static void put_line_data(FILE *script, struct json_object *result, size_t index
 	fputs("END\n", script);
 }
 
-static void put_plot_of_side(FILE *script, size_t index, const char *side, bool compared)
+static void put_plot_of_side(FILE *script, size_t index, const struct series *series)
 {
 	char title[160];
 
+	snprintf(title, sizeof(title), "%.60s%s%.60s", series->variant, *series->variant ? ", " : "", series->side);
 	fprintf(script, "%s$side%zu using 1:2 with linespoints lw 2 lc %zu title ", index ? ", " : "plot ", index,
 		index + 1);
-	put_string(script, side);
-	if (compared) {
+	put_string(script, title);
+	if (series->compared) {
 		fprintf(script, ", $side%zu using 1:3 axes x1y2 with linespoints dt 2 lc %zu title ", index, index + 1);
-		snprintf(title, sizeof(title), "%s: overhead %%", side);
+		strcat(title, ": overhead %");
 		put_string(script, title);
 	}
 }
@@ -93,15 +127,13 @@ static void put_plot_of_side(FILE *script, size_t index, const char *side, bool 
 /* The value over the sizes, one line for each side; overheads belong to the axis on the right. */
 static void put_lines(FILE *script, struct json_object *result)
 {
-	struct json_object *sides = json_object_object_get(result, "sides");
-	bool compared, any = false;
+	struct all_series all;
+	bool any = false;
 
-	for (size_t i = 0; i < json_object_array_length(sides); i++) {
-		const char *name = text_at(json_object_array_get_idx(sides, i), NULL, "name");
-
-		side_rows(result, name, &compared);
-		any |= compared;
-		put_line_data(script, result, i, name);
+	find_series(&all, result);
+	for (size_t i = 0; i < all.n; i++) {
+		any |= all.series[i].compared;
+		put_line_data(script, result, i, &all.series[i]);
 	}
 	fputs("set logscale x 2\nset yrange [0:*]\nset xlabel ", script);
 	put_string(script, text_at(result, NULL, "key"));
@@ -110,12 +142,8 @@ static void put_lines(FILE *script, struct json_object *result)
 	putc('\n', script);
 	if (any)
 		fputs("set y2label 'overhead %'\nset y2range [*<0:1<*]\nset y2tics\nset ytics nomirror\n", script);
-	for (size_t i = 0; i < json_object_array_length(sides); i++) {
-		const char *name = text_at(json_object_array_get_idx(sides, i), NULL, "name");
-
-		side_rows(result, name, &compared);
-		put_plot_of_side(script, i, name, compared);
-	}
+	for (size_t i = 0; i < all.n; i++)
+		put_plot_of_side(script, i, &all.series[i]);
 	putc('\n', script);
 }
 
@@ -151,7 +179,7 @@ static bool several_sizes(struct json_object *result)
 	for (size_t i = 0; *key && i < json_object_array_length(rows); i++) {
 		double size = number_at(json_object_array_get_idx(rows, i), key);
 
-		if (i && size != first)
+		if (i && (size < first || size > first))
 			return true;
 		first = size;
 	}

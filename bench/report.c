@@ -63,11 +63,24 @@ static void number_cell(struct table *table, const struct json_object *row, cons
 		table_cell(table, "-");
 }
 
+/* What the other end says it spent, for rows that have that. */
+static const char *const part_keys[] = { "decode_ns", "prepare_ns", "run_ns" };
+static const char *const part_titles[] = { "decode us", "prepare us", "run us" };
+
+static bool has_parts(const struct json_object *result)
+{
+	struct json_object *row = json_object_array_get_idx(get(result, "rows", json_type_array), 0);
+
+	return row && json_object_object_get_ex(row, part_keys[0], NULL);
+}
+
 static void add_row(struct table *table, const struct json_object *result, const struct json_object *row)
 {
-	const char *key = text_of(result, "key");
+	const char *key = text_of(result, "key"), *variant_key = text_of(result, "variant_key");
 	double value;
 
+	if (*variant_key)
+		table_cell(table, "%s", text_of(row, variant_key));
 	table_cell(table, "%s", text_of(row, "side"));
 	if (*key)
 		number_cell(table, row, key, 1, 0);
@@ -76,6 +89,8 @@ static void add_row(struct table *table, const struct json_object *result, const
 	number_cell(table, row, "median_ns", 1e3, 2);
 	number_cell(table, row, "p99_ns", 1e3, 2);
 	number_cell(table, row, "spread_percent", 1, 1);
+	for (size_t i = 0; has_parts(result) && i < ARRAY_SIZE(part_keys); i++)
+		number_cell(table, row, part_keys[i], 1e3, 1);
 	number_cell(table, row, "client_cpu_ns", 1e3, 2);
 	number_cell(table, row, "other_cpu_ns", 1e3, 2);
 	number_cell(table, row, "samples", 1, 0);
@@ -85,10 +100,12 @@ static void add_row(struct table *table, const struct json_object *result, const
 static void print_rows(const struct json_object *result)
 {
 	struct json_object *rows = get(result, "rows", json_type_array);
-	const char *titles[10], *key = text_of(result, "key");
+	const char *titles[16], *key = text_of(result, "key"), *variant_key = text_of(result, "variant_key");
 	struct table *table;
 	size_t n = 0;
 
+	if (*variant_key)
+		titles[n++] = variant_key;
 	titles[n++] = "side";
 	if (*key)
 		titles[n++] = key;
@@ -96,6 +113,8 @@ static void print_rows(const struct json_object *result)
 	titles[n++] = "us";
 	titles[n++] = "p99 us";
 	titles[n++] = "spread %";
+	for (size_t i = 0; has_parts(result) && i < ARRAY_SIZE(part_titles); i++)
+		titles[n++] = part_titles[i];
 	titles[n++] = "client CPU us";
 	titles[n++] = "other CPU us";
 	titles[n++] = "samples";

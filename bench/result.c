@@ -13,6 +13,8 @@ struct json_object *bench_result(const struct bench *bench, const struct bench_o
 	js_text(result, "bench", bench->name);
 	js_text(result, "op", bench->op);
 	js_text(result, "key", bench->key);
+	if (bench->variant_key)
+		js_text(result, "variant_key", bench->variant_key);
 	js_text(result, "value", bench->value);
 	js_text(result, "value_title", bench->value_title);
 	js_text(result, "memory", options->plain ? "plain" : "registered");
@@ -43,12 +45,24 @@ void bench_result_side(struct json_object *result, const struct bench *bench, co
 	json_object_array_add(json_object_object_get(result, "sides"), object);
 }
 
+/* Means of what the other end told. */
+static void put_parts(struct json_object *object, const struct bench_parts *parts)
+{
+	double n = parts->n ? (double)parts->n : NAN;
+
+	js_number(object, "decode_ns", (double)parts->decode_ns / n);
+	js_number(object, "prepare_ns", (double)parts->prepare_ns / n);
+	js_number(object, "run_ns", (double)parts->run_ns / n);
+}
+
 void bench_result_row(struct json_object *result, const struct bench *bench, const struct bench_row *row,
 		      struct json_object *raw)
 {
 	struct json_object *object = json_object_new_object();
 	const struct stats *stats = &row->stats;
 
+	if (bench->variant_key)
+		js_text(object, bench->variant_key, row->variant);
 	if (bench->key)
 		js_count(object, bench->key, row->size);
 	js_text(object, "side", row->side->name);
@@ -65,17 +79,20 @@ void bench_result_row(struct json_object *result, const struct bench *bench, con
 	js_number(object, "other_cpu_ns", row->other_ns < 0 ? NAN : row->other_ns);
 	if (bench->counts_copies)
 		js_count(object, "copied_bytes", row->copied_bytes);
+	if (bench->models)
+		put_parts(object, &row->parts);
 	js_bool(object, "verified", row->side->task->check != NULL);
 	if (raw)
 		json_object_object_add(object, "samples_ns", raw);
 	json_object_array_add(json_object_object_get(result, "rows"), object);
 }
 
-/* The row of a side and size; NULL: there is none. */
-static const struct bench_row *find_row(const struct bench_row *rows, size_t n, const char *side, uint64_t size)
+/* The row of another side for the same; NULL: there is none. */
+static const struct bench_row *find_row(const struct bench_row *rows, size_t n, const char *side,
+					const struct bench_row *of)
 {
 	for (size_t i = 0; i < n; i++)
-		if (rows[i].size == size && !strcmp(rows[i].side->name, side))
+		if (rows[i].size == of->size && rows[i].variant == of->variant && !strcmp(rows[i].side->name, side))
 			return &rows[i];
 	return NULL;
 }
@@ -105,10 +122,17 @@ static void raise_ratio(struct json_object *ratios, const char *name, double rat
 static void add_ratio(struct json_object *ratios, const struct bench *bench, const struct bench_row *row, double ratio)
 {
 	const struct bench_side *side = row->side;
-	char name[96], size[24] = "";
+	char name[160], size[24] = "", variant[64] = "";
 
 	if (side->ratio_per_size || !side->ratio)
 		snprintf(size, sizeof(size), "_%llu", (unsigned long long)row->size);
+	if (row->variant && side->ratio) {
+		snprintf(variant, sizeof(variant), "_%s", row->variant);
+		snprintf(name, sizeof(name), "%s%s%s", side->ratio, variant, size);
+		raise_ratio(ratios, name, ratio);
+		if (!side->ratio_per_size)
+			return;
+	}
 	if (side->ratio && side->suffix) {
 		snprintf(name, sizeof(name), "%s%s%s", side->ratio, side->suffix, size);
 		raise_ratio(ratios, name, ratio);
@@ -127,7 +151,7 @@ void bench_result_ratios(struct json_object *result, const struct bench *bench, 
 
 	for (size_t i = 0; i < n; i++) {
 		const struct bench_side *side = rows[i].side;
-		const struct bench_row *base = side->base ? find_row(rows, n, side->base, rows[i].size) : NULL;
+		const struct bench_row *base = side->base ? find_row(rows, n, side->base, &rows[i]) : NULL;
 		double ratio;
 
 		if (!base)

@@ -22,7 +22,8 @@ struct side {
 	uint64_t *samples;
 	/* Of the size that is measured: */
 	size_t n_samples;
-	uint64_t n_ops, n_warm, elapsed_ns, cpu_ns, other_ns, copied_bytes;
+	uint64_t n_ops, n_warm, elapsed_ns, cpu_ns, other_ns, copied_bytes, answer;
+	struct bench_parts parts;
 };
 
 struct run {
@@ -33,7 +34,11 @@ struct run {
 	struct bench_daemons daemons;
 	struct side sides[BENCH_MAX_SIDES];
 	size_t n_sides;
-	struct bench_row rows[BENCH_MAX_SIDES * CLI_MAX_SIZES];
+	/* One of NULL where the bench has none. */
+	char names[256];
+	const char *variants[BENCH_MAX_VARIANTS];
+	size_t n_variants;
+	struct bench_row *rows;
 	size_t n_rows;
 	struct json_object *result;
 };
@@ -76,6 +81,20 @@ static void choose_given(struct run *run)
 	run->sides[0].def.base = "baseline";
 }
 
+/* Whether a name is among those with commas, or spaces, between them. */
+static bool in_list(const char *list, const char *name)
+{
+	size_t len = strlen(name);
+
+	while (list && *list) {
+		if (strcspn(list, ", ") == len && !strncmp(list, name, len))
+			return true;
+		list += strcspn(list, ", ");
+		list += strspn(list, ", ");
+	}
+	return false;
+}
+
 static void choose_sides(struct run *run)
 {
 	const struct bench *bench = run->bench;
@@ -87,7 +106,9 @@ static void choose_sides(struct run *run)
 	for (size_t i = 0; i < bench->n_sides; i++) {
 		struct bench_side *def = &run->sides[run->n_sides].def;
 
-		if (run->given && bench->sides[i].extra)
+		if (run->given && (bench->sides[i].extra || bench->sides[i].end == BENCH_GUEST))
+			continue;
+		if (bench->sides[i].end == BENCH_GUEST && !in_list(run->options->guests, bench->sides[i].guest))
 			continue;
 		*def = bench->sides[i];
 		if (run->given && def->end == BENCH_DAEMON) {
@@ -109,7 +130,7 @@ static int provide(struct run *run, struct side *side, struct bench_daemon **ret
 	*ret_daemon = NULL;
 	if (side->def.end == BENCH_URL)
 		side->url = side->def.url;
-	if (side->def.end == BENCH_DAEMON) {
+	if (side->def.end == BENCH_DAEMON || side->def.end == BENCH_GUEST) {
 		r = bench_daemons_get(&run->daemons, run->bench, &side->def, ret_daemon, &error);
 		if (r == 0)
 			side->url = (*ret_daemon)->url;
@@ -214,6 +235,10 @@ static void add_turn(struct run *run, struct side *side, const struct bench_turn
 	side->n_warm += turn->n_warm;
 	side->cpu_ns += turn->cpu_ns;
 	side->copied_bytes += turn->copied_bytes;
+	side->parts.decode_ns += turn->parts.decode_ns;
+	side->parts.prepare_ns += turn->parts.prepare_ns;
+	side->parts.run_ns += turn->parts.run_ns;
+	side->parts.n += turn->parts.n;
 }
 
 static int take_turn(struct run *run, struct side *side, uint64_t size)
@@ -265,22 +290,40 @@ static int take_turns(struct run *run, uint64_t size)
 
 /* ---- sizes ---- */
 
-/* Calls step() for all processes of the sides that have this size. */
-static int all_runners(struct run *run, uint64_t size,
-		       int (*step)(struct bench_runner *runner, uint64_t size, struct bench_failure *failure))
+/* All processes of the sides that have this size. Those that tell an answer must tell the same. */
+static int prepare_size(struct run *run, const char *variant, uint64_t size)
+{
+	struct bench_failure failure;
+	struct side *first = NULL;
+
+	for (size_t i = 0; i < run->n_sides; i++) {
+		struct side *side = &run->sides[i];
+
+		for (unsigned int j = 0; fits(side, size) && j < side->n_runners; j++) {
+			if (bench_runner_prepare(side->runners[j], variant, size, &side->answer, &failure) < 0)
+				return tell_failure(run, side, size, &failure);
+			if (first && side->answer && side->answer != first->answer)
+				return cli_fail(run->cli, CLI_FAILED, -EBADMSG,
+						"%s, %s, %llu: %s answers class %llu, and %s class %llu",
+						run->bench->name, variant, (unsigned long long)size, first->def.name,
+						(unsigned long long)first->answer - 1, side->def.name,
+						(unsigned long long)side->answer - 1);
+			if (!first && side->answer)
+				first = side;
+		}
+	}
+	return CLI_OK;
+}
+
+static int finish_size(struct run *run, uint64_t size)
 {
 	struct bench_failure failure;
 
 	for (size_t i = 0; i < run->n_sides; i++)
 		for (unsigned int j = 0; fits(&run->sides[i], size) && j < run->sides[i].n_runners; j++)
-			if (step(run->sides[i].runners[j], size, &failure) < 0)
+			if (bench_runner_finish(run->sides[i].runners[j], &failure) < 0)
 				return tell_failure(run, &run->sides[i], size, &failure);
 	return CLI_OK;
-}
-
-static int finish(struct bench_runner *runner, uint64_t size, struct bench_failure *failure)
-{
-	return bench_runner_finish(runner, failure);
 }
 
 static struct json_object *raw_samples(const struct side *side)
@@ -292,7 +335,7 @@ static struct json_object *raw_samples(const struct side *side)
 	return array;
 }
 
-static void add_row(struct run *run, struct side *side, uint64_t size)
+static void add_row(struct run *run, struct side *side, const char *variant, uint64_t size)
 {
 	/* Before they are sorted: the order tells of drift. */
 	struct json_object *raw = run->options->raw ? raw_samples(side) : NULL;
@@ -300,6 +343,7 @@ static void add_row(struct run *run, struct side *side, uint64_t size)
 	double n = (double)MAX(side->n_ops, 1);
 
 	*row = (struct bench_row){
+		.variant = variant,
 		.size = size,
 		.side = &side->def,
 		.rate = n / (double)MAX(side->elapsed_ns, 1) * 1e9,
@@ -307,6 +351,7 @@ static void add_row(struct run *run, struct side *side, uint64_t size)
 		.other_ns = side->other ? (double)side->other_ns / (n + (double)side->n_warm) : -1,
 		.n_ops = side->n_ops,
 		.copied_bytes = side->copied_bytes,
+		.parts = side->parts,
 	};
 	stats_of(side->samples, side->n_samples, &row->stats);
 	bench_result_row(run->result, run->bench, row, raw);
@@ -315,25 +360,26 @@ static void add_row(struct run *run, struct side *side, uint64_t size)
 static void reset(struct side *side)
 {
 	side->n_samples = 0;
+	side->parts = (struct bench_parts){ 0 };
 	side->n_ops = side->n_warm = side->elapsed_ns = side->cpu_ns = side->other_ns = side->copied_bytes = 0;
 }
 
-static int measure_size(struct run *run, uint64_t size)
+static int measure_size(struct run *run, const char *variant, uint64_t size)
 {
 	int status;
 
 	for (size_t i = 0; i < run->n_sides; i++)
 		reset(&run->sides[i]);
-	progress("%s %s %llu: first run", run->bench->name, run->bench->key ? run->bench->key : "",
-		 (unsigned long long)size);
-	status = all_runners(run, size, bench_runner_prepare);
+	progress("%s %s%s%s %llu: first run", run->bench->name, variant ? variant : "", variant ? ", " : "",
+		 run->bench->key ? run->bench->key : "", (unsigned long long)size);
+	status = prepare_size(run, variant, size);
 	if (status == CLI_OK)
 		status = take_turns(run, size);
 	if (status == CLI_OK)
-		status = all_runners(run, size, finish);
+		status = finish_size(run, size);
 	for (size_t i = 0; i < run->n_sides && status == CLI_OK; i++)
 		if (fits(&run->sides[i], size))
-			add_row(run, &run->sides[i], size);
+			add_row(run, &run->sides[i], variant, size);
 	return status;
 }
 
@@ -347,7 +393,7 @@ static int profile(struct run *run)
 		const struct bench_stage *stages;
 		size_t n;
 
-		if (side->def.end == BENCH_RAW)
+		if (side->def.end == BENCH_RAW || side->def.end == BENCH_GUEST)
 			continue;
 		if (bench_runner_profile(side->runners[0], &stages, &n, &failure) < 0)
 			return tell_failure(run, side, 0, &failure);
@@ -359,13 +405,21 @@ static int profile(struct run *run)
 static int measure_all(struct run *run)
 {
 	const uint64_t *sizes = run->options->sizes.n ? run->options->sizes.size : run->bench->sizes;
+	size_t n_sizes = run->options->sizes.n;
 	int status = CLI_OK;
+
+	while (!run->options->sizes.n && sizes[n_sizes])
+		n_sizes++;
+	run->rows = calloc(n_sizes * run->n_variants * run->n_sides, sizeof(*run->rows));
+	if (!run->rows)
+		return cli_fail(run->cli, CLI_FAILED, -ENOMEM, "%s: cannot measure: out of memory", run->bench->name);
 
 	run->result = bench_result(run->bench, run->options);
 	for (size_t i = 0; i < run->n_sides; i++)
 		bench_result_side(run->result, run->bench, &run->sides[i].def, run->sides[i].described);
-	for (size_t i = 0; status == CLI_OK && (run->options->sizes.n ? i < run->options->sizes.n : sizes[i] != 0); i++)
-		status = measure_size(run, sizes[i]);
+	for (size_t v = 0; v < run->n_variants; v++)
+		for (size_t i = 0; status == CLI_OK && i < n_sizes; i++)
+			status = measure_size(run, run->variants[v], sizes[i]);
 	if (status == CLI_OK && run->options->profile)
 		status = profile(run);
 	if (status == CLI_OK)
@@ -385,6 +439,7 @@ static void run_fini(struct run *run)
 	}
 	bench_daemons_fini(&run->daemons);
 	json_object_put(run->result);
+	free(run->rows);
 	free(run);
 }
 
@@ -395,6 +450,41 @@ static int check_options(struct run *run)
 	if (run->options->sizes.n && !run->bench->key)
 		return cli_fail(run->cli, CLI_USAGE, -EINVAL, "option --sizes: bench %s has none", run->bench->name);
 	return CLI_OK;
+}
+
+/* Of the bench's variants those that the options name. */
+static int choose_variants(struct run *run)
+{
+	const struct bench *bench = run->bench;
+	const char *list = run->options->models ? run->options->models : bench->chosen;
+	char *rest = NULL;
+
+	run->n_variants = 1;
+	if (!bench->variants)
+		return run->options->models ? cli_fail(run->cli, CLI_USAGE, -EINVAL,
+						       "option --models: bench %s has none", bench->name)
+					    : CLI_OK;
+	snprintf(run->names, sizeof(run->names), "%s", list);
+	run->n_variants = 0;
+	for (char *name = strtok_r(run->names, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
+		if (!in_list(bench->variants, name) || run->n_variants == BENCH_MAX_VARIANTS)
+			return cli_fail(run->cli, CLI_USAGE, -EINVAL, "option --models: \"%s\" is none of: %s", name,
+					bench->variants);
+		run->variants[run->n_variants++] = name;
+	}
+	if (!run->n_variants)
+		return cli_fail(run->cli, CLI_USAGE, -EINVAL, "option --models: names none");
+	return CLI_OK;
+}
+
+static int set_up(struct run *run)
+{
+	const char *list = run->options->models ? run->options->models : run->bench->chosen;
+	struct error error = { 0 };
+
+	if (!run->bench->setup || run->bench->setup(run->bench, run->options, list, &error) == 0)
+		return CLI_OK;
+	return tell(run, &error);
 }
 
 int bench_run(struct cli *cli, const struct bench *bench, const struct bench_options *options,
@@ -411,7 +501,11 @@ int bench_run(struct cli *cli, const struct bench *bench, const struct bench_opt
 	if (run->given && !*run->given)
 		run->given = NULL;
 	status = check_options(run);
+	if (status == CLI_OK)
+		status = choose_variants(run);
 	choose_sides(run);
+	if (status == CLI_OK)
+		status = set_up(run);
 	if (status == CLI_OK && !run->given && bench_daemons_init(&run->daemons, options, &error) < 0)
 		status = tell(run, &error);
 	if (status == CLI_OK)

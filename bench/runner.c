@@ -27,6 +27,7 @@ enum command { OPEN, PREPARE, TURN, FINISH, PROFILE };
 struct area {
 	enum command command;
 	uint64_t size;
+	const char *variant; /* the child has it at the same address */
 	uint64_t max, turn_ns;
 
 	int status;
@@ -34,7 +35,8 @@ struct area {
 	char action[32];
 	char described[DESCRIBE_MAX];
 	pid_t other;
-	uint64_t n, n_ops, n_warm, elapsed_ns, cpu_ns, copied_bytes;
+	uint64_t n, n_ops, n_warm, elapsed_ns, cpu_ns, copied_bytes, answer;
+	struct bench_parts parts;
 	struct bench_stage stages[BENCH_MAX_STAGES];
 	size_t n_stages;
 	uint64_t samples[BENCH_TURN_SAMPLES];
@@ -83,7 +85,7 @@ static int open_job(struct area *area, struct bench_job *job)
 	int r;
 
 	bench_place(side->place, side->end == BENCH_LOCAL);
-	if (side->end == BENCH_RAW) {
+	if (side->end == BENCH_RAW || side->end == BENCH_GUEST) {
 		r = side->task->open(job, &error);
 		area->other = job->other;
 		return r < 0 ? fail(area, CLI_FAILED, "cannot start", &error) : 0;
@@ -157,6 +159,8 @@ static int prepare_job(struct area *area, struct bench_job *job)
 	uint64_t ns;
 	int r;
 
+	job->variant = area->variant;
+	job->answer = 0;
 	if (task->prepare && task->prepare(job, area->size, &error) < 0)
 		return fail(area, CLI_FAILED, "cannot prepare", &error);
 	r = begin(area, job);
@@ -166,6 +170,7 @@ static int prepare_job(struct area *area, struct bench_job *job)
 		r = end(area, job);
 	if (r == 0)
 		r = check(area, job);
+	area->answer = job->answer;
 	if (r < 0)
 		finish_job(job);
 	return r;
@@ -176,9 +181,21 @@ static int warm_up(struct area *area, struct bench_job *job)
 {
 	uint64_t ns = 0;
 
-	for (unsigned int i = 0; i < job->bench->warm && ns < SHORT_OP_NS; i++)
+	for (unsigned int i = 0; i < job->bench->warm && ns < SHORT_OP_NS && !job->side->task->turn; i++)
 		if (once(area, job, &ns) < 0)
 			return -1;
+	return 0;
+}
+
+/* A turn of a task that takes it as a whole. What warms it up is not among what it tells. */
+static int take_turn(struct area *area, struct bench_job *job)
+{
+	struct error error = { 0 };
+
+	if (job->side->task->turn(job, area->max, area->turn_ns, area->samples, &area->n, &error) < 0)
+		return fail(area, CLI_FAILED, "failed", &error);
+	area->n_ops = area->n;
+	area->n_warm = job->bench->warm;
 	return 0;
 }
 
@@ -186,6 +203,8 @@ static int take_samples(struct area *area, struct bench_job *job)
 {
 	uint64_t until = now_ns() + area->turn_ns;
 
+	if (job->side->task->turn)
+		return take_turn(area, job);
 	do {
 		if (once(area, job, &area->samples[area->n]) < 0)
 			return -1;
@@ -203,7 +222,7 @@ static int copied_bytes(struct area *area, struct bench_job *job, uint64_t *ret)
 	int r;
 
 	*ret = 0;
-	if (!job->bench->counts_copies)
+	if (!job->bench->counts_copies || !job->context)
 		return 0;
 	r = vaccel_context_info(job->context, &info);
 	if (r < 0)
@@ -213,6 +232,21 @@ static int copied_bytes(struct area *area, struct bench_job *job, uint64_t *ret)
 	*ret = info.bytes_copied + counts.bytes_copied;
 	counts_free(&counts);
 	return 0;
+}
+
+/* What the client's side has used: this process, and who works for it. */
+static uint64_t client_cpu_ns(const struct bench_job *job)
+{
+	return bench_cpu_ns(getpid()) + (job->client > 0 ? bench_tree_cpu_ns(job->client) : 0);
+}
+
+/* Of a turn that was taken as a whole: the time to order it, and what warmed it up. */
+static void leave_out_rest(struct area *area)
+{
+	area->elapsed_ns = 0;
+	for (uint64_t i = 0; i < area->n; i++)
+		area->elapsed_ns += area->samples[i];
+	area->cpu_ns = area->cpu_ns * area->n / (area->n + area->n_warm);
 }
 
 static int turn(struct area *area, struct bench_job *job)
@@ -227,14 +261,18 @@ static int turn(struct area *area, struct bench_job *job)
 	area->n = area->n_ops = 0;
 	if (r == 0)
 		r = copied_bytes(area, job, &before);
-	cpu = bench_cpu_ns(getpid());
+	job->parts = (struct bench_parts){ 0 };
+	cpu = client_cpu_ns(job);
 	start = now_ns();
 	if (r == 0)
 		r = take_samples(area, job);
 	if (r == 0)
 		r = end(area, job);
 	area->elapsed_ns = now_ns() - start;
-	area->cpu_ns = bench_cpu_ns(getpid()) - cpu;
+	area->cpu_ns = client_cpu_ns(job) - cpu;
+	area->parts = job->parts;
+	if (r == 0 && job->side->task->turn)
+		leave_out_rest(area);
 	if (r == 0)
 		r = copied_bytes(area, job, &after);
 	if (r == 0)
@@ -295,6 +333,8 @@ static void child(struct area *area, int fd, struct bench_job *job, pid_t parent
 	}
 	vaccel_session_close(job->session);
 	vaccel_context_free(job->context);
+	if (job->side->task->close)
+		job->side->task->close(job);
 	_exit(EXIT_SUCCESS);
 }
 
@@ -387,10 +427,16 @@ int bench_runner_open(struct bench_runner *runner, struct json_object **ret_desc
 	return 0;
 }
 
-int bench_runner_prepare(struct bench_runner *runner, uint64_t size, struct bench_failure *failure)
+int bench_runner_prepare(struct bench_runner *runner, const char *variant, uint64_t size, uint64_t *ret_answer,
+			 struct bench_failure *failure)
 {
+	int r;
+
 	runner->area->size = size;
-	return do_command(runner, PREPARE, failure);
+	runner->area->variant = variant;
+	r = do_command(runner, PREPARE, failure);
+	*ret_answer = runner->area->answer;
+	return r;
 }
 
 int bench_runner_begin(struct bench_runner *runner, uint64_t max, uint64_t turn_ns)
@@ -415,6 +461,7 @@ int bench_runner_end(struct bench_runner *runner, struct bench_turn *ret_turn, s
 		.elapsed_ns = area->elapsed_ns,
 		.cpu_ns = area->cpu_ns,
 		.copied_bytes = area->copied_bytes,
+		.parts = area->parts,
 	};
 	return 0;
 }

@@ -7,7 +7,8 @@
 
 #include "bench/bench.h"
 
-static const struct bench *const benches[] = { &bench_rtt, &bench_sgemm, &bench_copy, &bench_session, &bench_many };
+static const struct bench *const benches[] = { &bench_rtt,     &bench_sgemm, &bench_copy,
+					       &bench_session, &bench_many,  &bench_classify };
 
 static const char *bench_word(size_t index, const char **ret_summary)
 {
@@ -22,6 +23,7 @@ static void defaults(void *data)
 	struct bench_options *options = data;
 
 	options->seed = 1;
+	options->guests = "uml,qemu";
 }
 
 #define VALUE(name_, letter_, type_, value_, member_, help_) \
@@ -41,6 +43,9 @@ static const struct cli_option bench_options[] = {
 	COUNT("seed", 0, 0, seed, "of the random data (1)"),
 	FLAG("raw", raw, 1, "with --json: every sample too"),
 	FLAG("profile", profile, 1, "time the stages of each operation, which makes it slower"),
+	VALUE("models", 'm', CLI_TEXT, "NAME,...", models, "classify: models to measure with (the bench's own)"),
+	VALUE("guests", 'g', CLI_TEXT, "KIND,...", guests,
+	      "classify: kinds of guests to measure in, or none (uml,qemu)"),
 	VALUE("plot", 0, CLI_FILE, "FILE", plot, "draw the result: FILE.png or FILE.svg"),
 	VALUE("from", 0, CLI_FILE, "FILE", from, "show a result of --json, measure nothing"),
 	CLI_ROWS_COMMON(struct bench_options),

@@ -69,6 +69,9 @@ class Usage(fixture.Test):
         self.fails("info", "here", status=USAGE, code="EINVAL", says=['operand "here"', "too many"])
         self.fails("bench", status=USAGE, code="EINVAL", says=["operand BENCH", "missing"])
         self.fails("bench", "rtt", "--against", "local:", status=USAGE, code="EINVAL", says=["--against", "--transport"])
+        self.fails("bench", "rtt", "--models", "digits", status=USAGE, code="EINVAL", says=["--models", "rtt has none"])
+        self.fails("bench", "classify", "--models", "digits,nothing", status=USAGE, code="EINVAL",
+                   says=["--models", '"nothing"', "mobilenetv2 resnet50 digits"])
         self.fails("bench", "warp", status=USAGE, code="ENOENT", says=['bench "warp"', "unknown"])
         self.fails("plugin", "-t", "shm:/x", status=USAGE, code="EINVAL", says=["transport shm:/x", "local:"])
 
