@@ -143,6 +143,8 @@ __attribute__((format(printf, 2, 3))) void table_cell(struct table *table, const
 void table_print(const struct table *table);
 void table_free(struct table **table);
 
+/* Bytes of the character that text of len, at least 1, begins with; 0: they are not UTF-8. */
+size_t cli_utf8(const char *text, size_t len);
 /* NULL: null. What is not UTF-8 becomes question marks, since JSON has to be. */
 void js_text(struct json_object *object, const char *key, const char *text);
 struct json_object *js_string(const char *text, size_t len);

@@ -36,20 +36,22 @@ void cli_print_json(struct json_object *object)
 	json_object_put(object);
 }
 
-/* Bytes of the character at text; 0: they are none. Overlong forms and halves of surrogates are none either. */
-static size_t utf8_len(const unsigned char *text, size_t len)
+size_t cli_utf8(const char *text, size_t len)
 {
 	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	size_t n = *text < 0x80 ? 1 : *text >> 5 == 6 ? 2 : *text >> 4 == 14 ? 3 : *text >> 3 == 30 ? 4 : 0;
+	const unsigned char *at = (const unsigned char *)text;
+	size_t n = *at < 0x80 ? 1 : *at >> 5 == 6 ? 2 : *at >> 4 == 14 ? 3 : *at >> 3 == 30 ? 4 : 0;
 	uint32_t c;
 
-	if (n == 1 || !n || n > len)
-		return n == 1;
-	c = *text & (0x7fu >> n);
+	if (n < 2)
+		return n;
+	if (n > len)
+		return 0;
+	c = *at & (0x7fu >> n);
 	for (size_t i = 1; i < n; i++) {
-		if ((text[i] & 0xc0) != 0x80)
+		if ((at[i] & 0xc0) != 0x80)
 			return 0;
-		c = c << 6 | (text[i] & 0x3f);
+		c = c << 6 | (at[i] & 0x3f);
 	}
 	return c >= least[n] && c <= 0x10ffff && c >> 11 != 0x1b ? n : 0;
 }
@@ -62,7 +64,7 @@ struct json_object *js_string(const char *text, size_t len)
 	if (!copy)
 		return NULL;
 	for (size_t i = 0; i < len; i += n) {
-		n = utf8_len((const unsigned char *)text + i, len - i);
+		n = cli_utf8(text + i, len - i);
 		if (n)
 			memcpy(copy + i, text + i, n);
 		else

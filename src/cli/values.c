@@ -135,16 +135,21 @@ static void read_value(const struct vaccel_tensor *tensor, size_t index, struct 
 /* In quotes, cut if long; what a terminal should not see is escaped. */
 static void string_text(const struct value *v, char text[VALUE_TEXT])
 {
-	size_t n = 1, i;
+	size_t n = 1, i = 0;
 
 	text[0] = '"';
-	for (i = 0; i < v->len && n < VALUE_TEXT - 12; i++) {
+	while (i < v->len && n < VALUE_TEXT - 12) {
 		unsigned char c = (unsigned char)v->text[i];
+		size_t bytes = cli_utf8(v->text + i, v->len - i);
 
-		if (c < ' ' || c == 0x7f || c == '"' || c == '\\')
+		if (!bytes || c < ' ' || c == 0x7f || c == '"' || c == '\\') {
 			n += (size_t)snprintf(text + n, VALUE_TEXT - n, "\\x%02x", c);
-		else
-			text[n++] = (char)c;
+			i++;
+		} else {
+			memcpy(text + n, v->text + i, bytes);
+			n += bytes;
+			i += bytes;
+		}
 	}
 	snprintf(text + n, VALUE_TEXT - n, i < v->len ? "\"..." : "\"");
 }

@@ -10,7 +10,8 @@ import subprocess
 import fixture
 from fixture import NO_CONNECTION
 
-COMMANDS = (["info"], ["ping"], ["sgemm"], ["bench", "sgemm"], ["bench", "rtt"], ["stats"])
+COMMANDS = (["info"], ["ping"], ["sgemm"], ["bench", "sgemm"], ["bench", "rtt"], ["stats"], ["models"],
+            ["infer", "-m", "x"], ["classify", "-m", "x", "a.png"])
 
 
 class NoConnection(fixture.Test):
