@@ -15,6 +15,7 @@ static const char usage[] = "usage: op-suite [OPTION...]\n"
 			    "  --transport URL  where operations are served (default: as for every program)\n"
 			    "  --plugin NAME    which plugin is to serve them; exits with 77 if another one does\n"
 			    "  --must           with --plugin: fails instead\n"
+			    "  --models         the suite's models are served: the operations on models, too\n"
 			    "  --quick          fewer cases, for slow machines\n"
 			    "  --seed N         of the matrices' elements (default 1)\n"
 			    "  --json           one JSON object instead of TAP\n"
@@ -86,17 +87,20 @@ static int run(struct suite *suite, const char *transport, bool must)
 	run_noop(suite);
 	run_plan(suite);
 	run_bad(suite);
+	if (suite->models)
+		run_models(suite);
 	close_all(suite);
 	return report_end(suite);
 }
 
 int main(int argc, char **argv)
 {
-	enum { TRANSPORT, PLUGIN, MUST, QUICK, SEED, JSON, HELP };
+	enum { TRANSPORT, PLUGIN, MUST, MODELS, QUICK, SEED, JSON, HELP };
 	static const struct option options[] = {
 		{ "transport", required_argument, NULL, TRANSPORT },
 		{ "plugin", required_argument, NULL, PLUGIN },
 		{ "must", no_argument, NULL, MUST },
+		{ "models", no_argument, NULL, MODELS },
 		{ "quick", no_argument, NULL, QUICK },
 		{ "seed", required_argument, NULL, SEED },
 		{ "json", no_argument, NULL, JSON },
@@ -118,6 +122,9 @@ int main(int argc, char **argv)
 			break;
 		case MUST:
 			must = true;
+			break;
+		case MODELS:
+			suite.models = true;
 			break;
 		case QUICK:
 			suite.quick = true;

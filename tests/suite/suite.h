@@ -4,7 +4,8 @@
  * its own in higher precision. It uses nothing but <vaccel/vaccel.h>, so that it runs wherever an application runs.
  *
  * main.c: options and the transport; reference.c: the plugin to compare with; report.c: what is printed; plan.c: which cases; gemm.c: what a case is and
- * what must come out; runner.c: how cases travel (memory, synchronous or not); bad.c: mistakes and their answers.
+ * what must come out; runner.c: how cases travel (memory, synchronous or not); bad.c: mistakes and their answers;
+ * models.c, digits.c: operations on models.
  */
 #ifndef TESTS_SUITE_SUITE_H
 #define TESTS_SUITE_SUITE_H
@@ -21,6 +22,7 @@ struct suite {
 	char url[256];
 	const char *plugin; /* that is to serve GEMM; NULL: whichever does */
 	bool quick;
+	bool models; /* those of the folder models are served, too */
 	uint64_t seed;
 };
 
@@ -102,6 +104,10 @@ void run_cases(struct suite *suite, const char *name, const struct gemm_case *ca
 void run_plan(struct suite *suite);
 void run_noop(struct suite *suite);
 void run_bad(struct suite *suite);
+
+/* ---- models.c ---- */
+
+void run_models(struct suite *suite);
 
 /* xorshift64*. state is not 0. */
 uint64_t suite_random(uint64_t *state);

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the suite's tests of models share: memory of each kind, calls of each kind, and the model "digits" of the folder
+ * models/, computed again.
+ */
+#ifndef TESTS_SUITE_MODELS_H
+#define TESTS_SUITE_MODELS_H
+
+#include "suite.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* Where tensors lie and how they travel. */
+struct way {
+	struct suite *suite;
+	const char *name;
+	bool submit;
+	unsigned char *memory; /* 64-byte aligned */
+	size_t size, used;
+};
+
+/* Zeroed memory of a test, until way_reset(). */
+void *way_take(struct way *way, size_t len);
+void way_reset(struct way *way);
+/* vaccel_infer() and vaccel_classify(), waited for or submitted. */
+int way_infer(struct way *way, const char *model, const struct vaccel_tensor *in, size_t n_in,
+	      struct vaccel_tensor *out, size_t n_out);
+int way_classify(struct way *way, const char *model, const void *image, size_t len, uint32_t k,
+		 struct vaccel_label *labels, struct vaccel_classified *about);
+
+/* A tensor in the way's memory. len: its bytes, or the room of an output. */
+struct vaccel_tensor way_tensor(struct way *way, const char *name, uint32_t dtype, uint32_t rank, const int64_t *dims,
+				size_t len);
+struct vaccel_tensor way_output(struct way *way, const char *name, size_t room);
+
+/* Says what failed; returns false. */
+__attribute__((format(printf, 3, 4))) bool wrong(char *detail, size_t len, const char *format, ...);
+
+/* ---- digits.c ---- */
+
+#define DIGITS_PIXELS  64
+#define DIGITS_CLASSES 5
+
+/* What the model makes of a picture whose pixels are these numbers. */
+void digits_expect(const float pixels[DIGITS_PIXELS], double logits[DIGITS_CLASSES],
+		   double probabilities[DIGITS_CLASSES]);
+/* A grey picture of 8 by 8 as PNG; returns its bytes. room: at least 256. */
+size_t digits_png(const unsigned char pixels[DIGITS_PIXELS], unsigned char *png);
+
+#endif
