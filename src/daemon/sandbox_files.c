@@ -148,9 +148,49 @@ static void layer_allow_devices(const struct layer *layer)
 
 /* ---- the first layer ---- */
 
+/* A file vaccel-NAME.read beside a plugin: folders and files, one a line, that its library lies in or reads. */
+static void allow_listed(const struct layer *layer, const char *folder, const char *name)
+{
+	char path[PATH_MAX], line[PATH_MAX];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		line[strcspn(line, "\n")] = '\0';
+		if (*line == '/')
+			layer_allow(layer, line, FS_READ);
+	}
+	if (file)
+		fclose(file);
+}
+
 static void allow_plugin_folder(const char *folder, void *opaque)
 {
+	DIR *dir = opendir(folder);
+	struct dirent *entry;
+
 	layer_allow(opaque, folder, FS_READ);
+	while (dir && (entry = readdir(dir))) {
+		const char *dot = strrchr(entry->d_name, '.');
+
+		if (!strncmp(entry->d_name, "vaccel-", 7) && dot && !strcmp(dot, ".read"))
+			allow_listed(opaque, folder, entry->d_name);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+/* The folder too: TensorFlow's library finds its other half beside it. */
+static void allow_library(const struct layer *layer, const char *key, const char *value)
+{
+	char folder[PATH_MAX];
+	const char *slash = strrchr(value, '/');
+
+	if (strcmp(key, "library") || !slash || *value != '/')
+		return;
+	snprintf(folder, sizeof(folder), "%.*s", (int)(slash - value), value);
+	layer_allow(layer, folder, FS_READ);
 }
 
 /* The objects of plugins, and the files that an administrator names in their keys, such as pre-built kernels. */
@@ -164,8 +204,10 @@ static void allow_plugins(const struct layer *layer, const struct config *config
 
 		if (plugin->path)
 			layer_allow(layer, plugin->path, FS_READ);
-		for (size_t j = 0; j < plugin->n_keys; j++)
+		for (size_t j = 0; j < plugin->n_keys; j++) {
 			layer_allow_list(layer, plugin->keys[j].value, ":", FS_READ);
+			allow_library(layer, plugin->keys[j].name, plugin->keys[j].value);
+		}
 	}
 	if (plugin_cache_base(config, base, sizeof(base)) == 0)
 		layer_allow(layer, base, FS_WRITE | FS_READ);

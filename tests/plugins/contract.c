@@ -48,7 +48,7 @@ static void check_ops(const struct vaccel_plugin *p)
 {
 	size_t i, j;
 
-	CHECK(p->n_ops > 0, "%s: no op", p->name);
+	CHECK(p->n_ops > 0 || p->framework, "%s: no op and no framework", p->name);
 	for (i = 0; i < p->n_ops; i++) {
 		CHECK(p->ops[i].run && !p->ops[i].reserved && p->ops[i].op <= UINT8_MAX, "%s: row %zu", p->name, i);
 		for (j = 0; j < i; j++)
