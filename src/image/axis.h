@@ -8,6 +8,9 @@
 
 #include "image/image.h"
 
+/* A place that is made of more than these has the same weight for all of them but the first and the last. */
+#define AXIS_FEW 4
+
 struct axis {
 	uint32_t n;
 	uint32_t max_taps; /* weights of a place in weights[] */

@@ -32,6 +32,9 @@ struct decode {
 __attribute__((cold, noreturn, format(printf, 3, 4))) void decode_fail(struct decode *d, int code, const char *format,
 								       ...);
 
+/* Memory for len bytes of pixels, to be freed by free(); NULL: there is none. */
+uint8_t *image_memory(uint64_t len);
+
 /* Judges the size in a header and takes memory for pixels of it; fails by itself. */
 void decode_size(struct decode *d, uint32_t width, uint32_t height);
 /* To be called every few rows and every few kilobytes; fails by itself when it took too long. */

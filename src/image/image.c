@@ -7,9 +7,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "image/decode.h"
 #include "util/util.h"
+
+#define HUGE_PAGE (UINT64_C(2) << 20)
 
 static const struct {
 	const char *name;
@@ -48,6 +51,26 @@ void decode_clock(struct decode *d)
 		decode_fail(d, -ETIMEDOUT, "takes more than %" PRIu32 " ms to decode", d->limits->ms);
 }
 
+/*
+ * Pixels are written once and are gone soon after. Most of what a large picture costs besides libjpeg's work is the
+ * kernel's, which hands out fresh memory page by page: so it is asked for large ones.
+ */
+uint8_t *image_memory(uint64_t len)
+{
+	uint64_t padded;
+	void *memory;
+
+	if (len > PTRDIFF_MAX - HUGE_PAGE)
+		return NULL;
+	if (len < 2 * HUGE_PAGE)
+		return malloc(len);
+	padded = (len + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+	memory = aligned_alloc(HUGE_PAGE, padded);
+	if (memory)
+		madvise(memory, padded, MADV_HUGEPAGE);
+	return memory;
+}
+
 void decode_size(struct decode *d, uint32_t width, uint32_t height)
 {
 	const struct image_limits *limits = d->limits;
@@ -59,7 +82,7 @@ void decode_size(struct decode *d, uint32_t width, uint32_t height)
 	if (limits->pixels && pixels > limits->pixels)
 		decode_fail(d, -E2BIG, "has %" PRIu32 " x %" PRIu32 " pixels, at most %" PRIu64 " are taken", width,
 			    height, limits->pixels);
-	if (mul_u64(pixels, d->channels, &len) || len > PTRDIFF_MAX || !(d->image.pixels = malloc(len)))
+	if (mul_u64(pixels, d->channels, &len) || !(d->image.pixels = image_memory(len)))
 		decode_fail(d, -ENOMEM, "no memory for %" PRIu32 " x %" PRIu32 " pixels", width, height);
 	d->image.width = width;
 	d->image.height = height;
@@ -68,9 +91,12 @@ void decode_size(struct decode *d, uint32_t width, uint32_t height)
 
 uint64_t decode_memory(const struct decode *d)
 {
-	if (!d->image.pixels)
-		return IMAGE_MEMORY;
-	return 8 * ((uint64_t)d->image.width + 32) * ((uint64_t)d->image.height + 32) + IMAGE_MEMORY;
+	/* Two pieces of image_memory() are rounded up. */
+	uint64_t len = IMAGE_MEMORY - 2 * HUGE_PAGE;
+
+	if (d->image.pixels)
+		len += 8 * ((uint64_t)d->image.width + 32) * ((uint64_t)d->image.height + 32);
+	return len;
 }
 
 static int refuse_format(const uint8_t *bytes, size_t len, struct error *error)

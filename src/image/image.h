@@ -45,8 +45,8 @@
 
 #include "util/error.h"
 
-/* Beyond pixels and coefficients: rows, tables, and a PNG's colour profile. */
-#define IMAGE_MEMORY (16u << 20)
+/* Beyond pixels and coefficients: rows, tables, a PNG's colour profile, and what large pages round up. */
+#define IMAGE_MEMORY (20u << 20)
 /* Of a progressive JPEG. Encoders make about ten; each costs a walk over the whole picture. */
 #define IMAGE_MAX_SCANS 100
 

@@ -98,20 +98,45 @@ static void pad(struct prepare *p)
 
 /* ---- Rows ---- */
 
+/* Taps but the first and the last have the same weight when there are many: their pixels are summed as integers. */
+static inline __attribute__((always_inline)) void sum_many(const uint8_t *pixel, const float *weights, uint32_t taps,
+							   float *dst, uint32_t channels)
+{
+	const uint8_t *last = pixel + (size_t)(taps - 1) * channels;
+	uint64_t sum[3] = { 0 };
+
+	for (const uint8_t *at = pixel + channels; at < last; at += channels) {
+		for (uint32_t c = 0; c < channels; c++)
+			sum[c] += at[c];
+	}
+	for (uint32_t c = 0; c < channels; c++)
+		dst[c] = weights[0] * (float)pixel[c] + weights[1] * (float)sum[c] + weights[taps - 1] * (float)last[c];
+}
+
+static inline __attribute__((always_inline)) void sum_few(const uint8_t *pixel, const float *weights, uint32_t taps,
+							  float *dst, uint32_t channels)
+{
+	float sum[3] = { 0 };
+
+	for (uint32_t tap = 0; tap < taps; tap++, pixel += channels) {
+		for (uint32_t c = 0; c < channels; c++)
+			sum[c] += weights[tap] * (float)pixel[c];
+	}
+	for (uint32_t c = 0; c < channels; c++)
+		dst[c] = sum[c];
+}
+
 static inline __attribute__((always_inline)) void scale_across(const struct axis *axis, const uint8_t *src, float *dst,
 							       uint32_t channels)
 {
-	for (uint32_t x = 0; x < axis->n; x++) {
+	for (uint32_t x = 0; x < axis->n; x++, dst += channels) {
 		const uint8_t *pixel = src + (size_t)axis->start[x] * channels;
 		const float *weights = axis->weights + (size_t)x * axis->max_taps;
-		float sum[3] = { 0 };
 
-		for (uint32_t tap = 0; tap < axis->taps[x]; tap++, pixel += channels) {
-			for (uint32_t c = 0; c < channels; c++)
-				sum[c] += weights[tap] * (float)pixel[c];
-		}
-		for (uint32_t c = 0; c < channels; c++)
-			*dst++ = sum[c];
+		if (axis->taps[x] > AXIS_FEW)
+			sum_many(pixel, weights, axis->taps[x], dst, channels);
+		else
+			sum_few(pixel, weights, axis->taps[x], dst, channels);
 	}
 }
 

@@ -120,7 +120,7 @@ int image_turn(struct image *image, unsigned int orientation, struct error *erro
 	ptrdiff_t across = turns[orientation].mirror ? -pixel : pixel, down = turns[orientation].flip ? -row : row;
 	struct walk to = { .step_x = transpose ? down : across, .step_y = transpose ? across : down };
 
-	turned.pixels = malloc((size_t)row * turned.height);
+	turned.pixels = image_memory((uint64_t)row * turned.height);
 	if (!turned.pixels)
 		return error_set(error, -ENOMEM, "picture: no memory to turn %" PRIu32 " x %" PRIu32 " pixels",
 				 image->width, image->height);

@@ -34,6 +34,15 @@ void *__wrap_malloc(size_t len)
 	return ++taken.n == taken.fail_at ? NULL : __real_malloc(len);
 }
 
+void *__real_aligned_alloc(size_t align, size_t len);
+void *__wrap_aligned_alloc(size_t align, size_t len);
+
+void *__wrap_aligned_alloc(size_t align, size_t len)
+{
+	taken.largest = MAX(taken.largest, len);
+	return ++taken.n == taken.fail_at ? NULL : __real_aligned_alloc(align, len);
+}
+
 static void watch_memory(unsigned int fail_at)
 {
 	memset(&taken, 0, sizeof(taken));
@@ -360,6 +369,26 @@ static void thin_pictures_have_memory_enough(void **state)
 	free(file.bytes);
 }
 
+/* Memory comes in large pages, then. */
+static void large_pictures(void **state)
+{
+	enum { SIDE = 2048 };
+	struct file file = bomb_jpeg(SIDE, 3);
+	struct error error;
+	struct image image;
+
+	for (unsigned int channels = 1; channels <= 3; channels += 2) {
+		watch_memory(1);
+		assert_int_equal(decode_file(&file, &usual, channels, &image, &error), -ENOMEM);
+		watch_memory(0);
+		assert_int_equal(decode_file(&file, &usual, channels, &image, &error), 0);
+		assert_true(taken.largest >= SIDE * SIDE * channels);
+		assert_int_equal(image.pixels[SIDE * SIDE * channels - 1], 128);
+		image_free(&image);
+	}
+	free(file.bytes);
+}
+
 /* ---- Bombs ---- */
 
 #define MUCH (128u << 20)
@@ -465,6 +494,7 @@ int main(void)
 		cmocka_unit_test(limits_hold_to_the_pixel),
 		cmocka_unit_test(huge_heads_take_no_memory),
 		cmocka_unit_test(thin_pictures_have_memory_enough),
+		cmocka_unit_test(large_pictures),
 		cmocka_unit_test(chunks_that_unpack_to_much_are_not_unpacked),
 		cmocka_unit_test(too_much_behind_the_rows_takes_too_long),
 		cmocka_unit_test(scans_take_too_long),
