@@ -14,6 +14,7 @@
 #include "ground.h"
 #include "image.h"
 #include "message.h"
+#include "meta.h"
 #include "op/request.h"
 #include "op/wire.h"
 #include "request.h"
@@ -528,6 +529,40 @@ static void pictures(void)
 	free(entries);
 }
 
+/* ---- signatures ---- */
+
+static void save_model(const char *name, const char *output)
+{
+	static const int64_t dims[] = { -1, 8 };
+	struct meta ops = { .len = 0 }, graph = { .len = 0 }, library = { .len = 0 }, signature = { .len = 0 },
+		    model = { .len = 0 };
+	struct out out = { .len = 0 };
+	uint16_t len;
+
+	meta_usual_ops(&ops);
+	meta_node(&graph, 1, "x", "Placeholder", NULL, NULL);
+	meta_node(&graph, 1, "y", "StatefulPartitionedCall", "x", "outer");
+	meta_node(&graph, 1, "z", "AssignVariableOp", "^y", NULL);
+	meta_function(&library, "outer", "Identity", "inner");
+	meta_function(&library, "inner", "VarHandleOp", NULL);
+	meta_message(&graph, 2, &library);
+	meta_tensor(&signature, 1, "x", "x:0", 2, dims);
+	meta_tensor(&signature, 2, "y", output, -1, NULL);
+	meta_message(&model, 2, &graph);
+	meta_pair(&model, 5, "serving_default", &signature);
+	len = htole16((uint16_t)ops.len);
+	put(&out, &len, sizeof(len));
+	put(&out, ops.bytes, ops.len);
+	put(&out, model.bytes, model.len);
+	save(&out, "signature", "%s", name);
+}
+
+static void models(void)
+{
+	save_model("computes", "y:0");
+	save_model("keeps", "z");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -546,5 +581,6 @@ int main(int argc, char **argv)
 	states();
 	texts();
 	pictures();
+	models();
 	return 0;
 }
