@@ -14,7 +14,8 @@
  *   -ENXIO  buffer unknown                   -EDQUOT     too many sessions, buffers or requests
  *   -ETIMEDOUT deadline passed or ran too long -ECANCELED  cancelled
  *   -EOWNERDEAD the host's worker died in it and it cannot be run again: outputs are undefined, the session lives on
- *   -EIO    the host's plugin or hardware failed
+ *   -EIO    the host's plugin, model or hardware failed
+ *   -EPROTO the answer cannot be one           -EBADMSG    a picture is damaged
  *   -ENODEV, -ENOENT, -ECONNREFUSED, -EACCES  nothing to connect to, or no permission
  *   -ECONNRESET the daemon went away: open a new context
  *

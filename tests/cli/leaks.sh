@@ -3,7 +3,7 @@
 #
 # leaks.sh: in a build with AddressSanitizer, no subcommand of vaccel loses memory, over local: and over shm:, whether it
 # succeeds or not, nor do supervisor and worker of the daemon that served it. From the environment: VACCEL, VACCELD,
-# VACCEL_PLUGIN_DIR.
+# VACCEL_PLUGIN_DIR, VACCEL_SOURCE. Without the plugin models, the subcommands on models fail, and lose nothing either.
 set -u
 lost=23 # LeakSanitizer's status
 export ASAN_OPTIONS="detect_leaks=1:exitcode=$lost"
@@ -29,9 +29,17 @@ cat > "$private/vaccel.conf" <<- END
 	[sandbox]
 	mode = off
 	[order]
-	default = reference
+	default = reference models
+	[models]
+	dir = $VACCEL_SOURCE/tests/suite/models
 END
 : > "$private/said"
+# An array of no elements, which any shape has room for.
+printf '\223NUMPY\1\0\074\0%-59s\n' "{'descr': '<f4', 'fortran_order': False, 'shape': (0,), }" > "$private/x.npy"
+served=1
+for folder in $(echo "$VACCEL_PLUGIN_DIR" | tr : ' '); do
+	[ ! -e "$folder/vaccel-models.so" ] || served=0
+done
 "$VACCELD" --socket-path="$private/socket" --config="$private/vaccel.conf" 2> "$private/log" &
 daemon=$!
 for _ in $(seq 300); do
@@ -56,7 +64,9 @@ arguments() {
 	sgemm) echo "-t $2 -m 40 -n 30 -k 20" ;;
 	bench) echo "rtt -t $2 -s 1 -r 5" ;;
 	plugin) echo reference ;;
-	stats) echo "-t $2" ;;
+	stats | models) echo "-t $2" ;;
+	infer) echo "-t $2 -m echo -i $private/x.npy -o $private" ;;
+	classify) echo "-t $2 -m digits -k 2 $VACCEL_SOURCE/models/digits/heldout/0-0130.png" ;;
 	*) fail "this test does not know what to call vaccel $1 with" ;;
 	esac
 }
@@ -69,6 +79,7 @@ for command in $commands; do
 		set -- $(arguments "$command" "$url")
 		case $command-$url in
 		plugin-*) ends 0 "$command" "$@" ;;
+		models-* | infer-* | classify-*) ends $served "$command" "$@" && ends $served "$command" --json "$@" ;;
 		*) ends 0 "$command" "$@" && ends 0 "$command" --json "$@" ;;
 		esac
 	done
@@ -76,8 +87,18 @@ for command in $commands; do
 	case $command in
 	plugin) ends 1 plugin no-such-plugin ;;
 	bench) ends 3 bench rtt -t "shm:$private/nothing" ;;
+	infer) ends 3 infer -m x -t "shm:$private/nothing" ;;
+	classify) ends 3 classify -m x -t "shm:$private/nothing" "$private/x.npy" ;;
 	*) ends 3 "$command" -t "shm:$private/nothing" ;;
 	esac
+done
+# What fails half-way.
+for url in "local:$private/vaccel.conf" "shm:$private/socket"; do
+	ends 1 models -t "$url" absent
+	ends 1 infer -t "$url" -m fails -i "$private/x.npy"
+	ends 1 infer -t "$url" -m add -i a="$private/x.npy"
+	ends 1 infer -t "$url" -m echo -i "$private/socket"
+	ends 1 classify -t "$url" -m digits "$private/x.npy" "$private/nothing"
 done
 ends 0 --version
 ends 2 no-such-command
