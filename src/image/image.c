@@ -48,7 +48,7 @@ void decode_fail(struct decode *d, int code, const char *format, ...)
 void decode_clock(struct decode *d)
 {
 	if (d->limits->ms && cpu_ns() - d->began > d->limits->ms * UINT64_C(1000000))
-		decode_fail(d, -ETIMEDOUT, "takes more than %" PRIu32 " ms to decode", d->limits->ms);
+		decode_fail(d, -ETIME, "takes more than %" PRIu32 " ms to decode", d->limits->ms);
 }
 
 /*

@@ -71,7 +71,7 @@ struct image_limits {
  *
  * -EINVAL: neither JPEG nor PNG (the text says how it begins); -EBADMSG: damaged, or it ends early; -EOPNOTSUPP: a
  * kind of JPEG that libjpeg-turbo does not decode (12 bits, lossless); -E2BIG: beyond a limit of size, or too many
- * scans; -ETIMEDOUT: beyond limits->ms; -ENOMEM.
+ * scans; -ETIME: beyond limits->ms; -ENOMEM.
  */
 int image_decode(const void *bytes, size_t len, const struct image_limits *limits, unsigned int channels,
 		 struct image *ret, struct error *error);

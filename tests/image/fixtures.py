@@ -230,6 +230,7 @@ def jpegs():
         "scans-101": scans(101),
         "bits-12": plain.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"),
         "exif-broken": behind_start(plain, segment(0xe1, b"Exif\0\0" + tiff(6, "<")[:20])),
+        "exif-far": behind_start(plain, segment(0xe1, b"Exif\0\0II*\0" + struct.pack("<I", 0x7fffff00))),
         "exif-9": behind_start(plain, segment(0xe1, b"Exif\0\0" + tiff(9, "<"))),
     }
     for orientation in range(1, 9):

@@ -4,14 +4,23 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "bomb.h"
 #include "image/image.h"
 #include "util/util.h"
 
+#ifdef VACCEL_SANITIZED
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
 #define WIDTH  40u
 #define HEIGHT 24u
 
@@ -389,6 +398,91 @@ static void large_pictures(void **state)
 	free(file.bytes);
 }
 
+/* RLIMIT_DATA counts what statm calls data. */
+static uint64_t data_len(void)
+{
+	unsigned long data = 0;
+	FILE *file = fopen("/proc/self/statm", "re");
+
+	if (!file || fscanf(file, "%*u %*u %*u %*u %*u %lu", &data) != 1)
+		exit(2);
+	fclose(file);
+	return (uint64_t)data * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* In a process of its own: may take more bytes of memory, and decode the file. */
+static void decode_within(const struct file *file, uint64_t more)
+{
+	struct rlimit limit;
+	struct error error;
+	struct image image;
+
+	/* What tests before this one left free would not be counted. */
+	malloc_trim(0);
+	limit.rlim_cur = limit.rlim_max = data_len() + more;
+	if (setrlimit(RLIMIT_DATA, &limit) < 0)
+		exit(3);
+	exit(decode_file(file, &usual, 3, &image, &error) < 0 ? 1 : 0);
+}
+
+/* What image.h promises, for a picture that is gathered before its rows come out. */
+static void memory_stays_within_the_formula(void **state)
+{
+	enum { SIDE = 4096 };
+	const uint64_t pixels = SIDE * SIDE, gathered = 2 * pixels, shown = 3 * pixels;
+	const uint64_t most = 2 * shown + 8 * (SIDE + 32) * (SIDE + 32) + IMAGE_MEMORY;
+	struct file file;
+	int status;
+
+	/* Shadow memory is private memory, too. */
+	if (SANITIZED)
+		skip();
+	file = bomb_jpeg(SIDE, 3);
+	/* The second shows that the limit is one. */
+	for (int enough = 1; enough >= 0; enough--) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			decode_within(&file, enough ? most : gathered + shown - (1 << 20));
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFEXITED(status));
+		assert_int_equal(WEXITSTATUS(status), enough ? 0 : 1);
+	}
+	free(file.bytes);
+}
+
+/* ---- Threads ---- */
+
+static void *decode_often(void *name)
+{
+	struct image first = decode_good(name, 3);
+	uintptr_t differ = 0;
+
+	for (int i = 0; i < 200; i++) {
+		struct image image = decode_good(name, 3);
+
+		differ += memcmp(image.pixels, first.pixels, (size_t)image.width * image.height * 3) != 0;
+		image_free(&image);
+	}
+	image_free(&first);
+	return (void *)differ;
+}
+
+static void threads_do_not_meet(void **state)
+{
+	static const char *const names[] = { "progressive.jpg", "rgb-interlaced.png", "cmyk.jpg", "exif-6.jpg" };
+	pthread_t threads[ARRAY_SIZE(names)];
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, decode_often, (void *)(uintptr_t)names[i]), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		void *differ;
+
+		pthread_join(threads[i], &differ);
+		assert_null(differ);
+	}
+}
+
 /* ---- Bombs ---- */
 
 #define MUCH (128u << 20)
@@ -419,7 +513,7 @@ static void too_much_behind_the_rows_takes_too_long(void **state)
 	struct error error;
 	struct image image;
 
-	assert_int_equal(decode_file(&file, &hasty, 1, &image, &error), -ETIMEDOUT);
+	assert_int_equal(decode_file(&file, &hasty, 1, &image, &error), -ETIME);
 	assert_text(error, "takes more than 5 ms to decode");
 	assert_int_equal(decode_file(&file, &usual, 1, &image, &error), 0);
 	image_free(&image);
@@ -433,7 +527,7 @@ static void scans_take_too_long(void **state)
 	struct error error;
 	struct image image;
 
-	assert_int_equal(decode_file(&file, &hasty, 1, &image, &error), -ETIMEDOUT);
+	assert_int_equal(decode_file(&file, &hasty, 1, &image, &error), -ETIME);
 	assert_int_equal(decode_file(&file, &usual, 1, &image, &error), 0);
 	assert_int_equal(image.pixels[0], 128);
 	image_free(&image);
@@ -495,6 +589,8 @@ int main(void)
 		cmocka_unit_test(huge_heads_take_no_memory),
 		cmocka_unit_test(thin_pictures_have_memory_enough),
 		cmocka_unit_test(large_pictures),
+		cmocka_unit_test(memory_stays_within_the_formula),
+		cmocka_unit_test(threads_do_not_meet),
 		cmocka_unit_test(chunks_that_unpack_to_much_are_not_unpacked),
 		cmocka_unit_test(too_much_behind_the_rows_takes_too_long),
 		cmocka_unit_test(scans_take_too_long),
