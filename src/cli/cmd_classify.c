@@ -159,29 +159,18 @@ static int classify_all(struct cli *cli, struct vaccel_session *session, const s
 static int run(struct cli *cli, void *data, int argc, char **argv)
 {
 	const struct classify_options *options = data;
-	_cleanup_context_ struct vaccel_context *context = NULL;
-	_cleanup_session_ struct vaccel_session *session = NULL;
-	_cleanup_model_ struct vaccel_model *model = NULL;
-	struct vaccel_info info = { .size = sizeof(info) };
-	int status, r;
+	_cleanup_model_client_ struct model_client client = { .max = 0 };
+	int status;
 
-	if (!options->model)
-		return cli_fail(cli, CLI_USAGE, -EINVAL, "option --model: is missing; vaccel models lists them");
-	if (!argc)
+	if (options->model && !argc)
 		return cli_fail(cli, CLI_USAGE, -EINVAL, "operand IMAGE: is missing; see vaccel classify --help");
-	status = cli_connect(cli, options->common.transport, &context, &session);
+	status = model_open(cli, options->common.transport, options->model, &client);
 	if (status != CLI_OK)
 		return status;
-	r = vaccel_context_info(context, &info);
-	if (r < 0)
-		return cli_fail(cli, CLI_FAILED, r, "transport: cannot ask what it is: %s", vaccel_error());
-	status = model_ask(cli, session, options->model, &model);
-	if (status != CLI_OK)
-		return status;
-	if (!(vaccel_model_about(model)->row.flags & VACCEL_MODEL_CLASSIFIES))
+	if (!(vaccel_model_about(client.model)->row.flags & VACCEL_MODEL_CLASSIFIES))
 		return cli_fail(cli, CLI_FAILED, -EINVAL, "model %s: does not classify pictures; see vaccel infer",
 				options->model);
-	return classify_all(cli, session, options, info.max_request_bytes, argc, argv);
+	return classify_all(cli, client.session, options, client.max, argc, argv);
 }
 
 const struct cli_command cmd_classify = {

@@ -404,27 +404,15 @@ static int run_job(struct job *job, struct vaccel_session *session)
 static int run(struct cli *cli, void *data, int argc, char **argv)
 {
 	const struct infer_options *options = data;
-	_cleanup_context_ struct vaccel_context *context = NULL;
-	_cleanup_session_ struct vaccel_session *session = NULL;
-	_cleanup_model_ struct vaccel_model *model = NULL;
-	struct vaccel_info info = { .size = sizeof(info) };
+	_cleanup_model_client_ struct model_client client = { .max = 0 };
 	struct job job = { .cli = cli, .options = options };
-	int status, r;
+	int status = model_open(cli, options->common.transport, options->model, &client);
 
-	if (!options->model)
-		return cli_fail(cli, CLI_USAGE, -EINVAL, "option --model: is missing; vaccel models lists them");
-	status = cli_connect(cli, options->common.transport, &context, &session);
 	if (status != CLI_OK)
 		return status;
-	r = vaccel_context_info(context, &info);
-	if (r < 0)
-		return cli_fail(cli, CLI_FAILED, r, "transport: cannot ask what it is: %s", vaccel_error());
-	status = model_ask(cli, session, options->model, &model);
-	if (status != CLI_OK)
-		return status;
-	job.model = model;
-	job.max = MIN(info.max_request_bytes, (uint64_t)SIZE_MAX / 16);
-	status = run_job(&job, session);
+	job.model = client.model;
+	job.max = client.max;
+	status = run_job(&job, client.session);
 	job_fini(&job);
 	return status;
 }

@@ -6,20 +6,39 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-int model_ask(struct cli *cli, struct vaccel_session *session, const char *name, struct vaccel_model **ret_model)
+static int ask(struct cli *cli, const char *name, struct model_client *client)
 {
-	struct vaccel_model *model;
-	int r = vaccel_model_new(session, name, &model);
+	struct vaccel_info info = { .size = sizeof(info) };
+	int r = vaccel_context_info(client->context, &info);
 
 	if (r < 0)
+		return cli_fail(cli, CLI_FAILED, r, "transport: cannot ask what it is: %s", vaccel_error());
+	client->max = MIN(info.max_request_bytes, (uint64_t)SIZE_MAX / 16);
+	r = vaccel_model_new(client->session, name, &client->model);
+	if (r < 0)
 		return cli_fail(cli, CLI_FAILED, r, "model %s: cannot be asked for: %s", name, vaccel_error());
-	if (vaccel_model_about(model)->row.flags & VACCEL_MODEL_BROKEN) {
-		vaccel_model_free(model);
+	if (vaccel_model_about(client->model)->row.flags & VACCEL_MODEL_BROKEN)
 		return cli_fail(cli, CLI_FAILED, -EIO, "model %s: is installed but broken; the host's log says why",
 				name);
-	}
-	*ret_model = model;
 	return CLI_OK;
+}
+
+int model_open(struct cli *cli, const char *url, const char *name, struct model_client *ret_client)
+{
+	int status;
+
+	*ret_client = (struct model_client){ .max = 0 };
+	if (!name)
+		return cli_fail(cli, CLI_USAGE, -EINVAL, "option --model: is missing; vaccel models lists them");
+	status = cli_connect(cli, url, &ret_client->context, &ret_client->session);
+	return status == CLI_OK ? ask(cli, name, ret_client) : status;
+}
+
+void model_close(struct model_client *client)
+{
+	vaccel_model_free(client->model);
+	vaccel_session_close(client->session);
+	vaccel_context_free(client->context);
 }
 
 void tensor_text(uint32_t dtype, uint32_t rank, const int64_t *dims, char text[TENSOR_TEXT])

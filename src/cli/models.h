@@ -5,8 +5,18 @@
 
 #include "cli/cli.h"
 
-/* Asks for a model that can be used. CLI_OK, or the status to return (told). */
-int model_ask(struct cli *cli, struct vaccel_session *session, const char *name, struct vaccel_model **ret_model);
+/* A connection, and a model that was asked for over it and can be used. */
+struct model_client {
+	struct vaccel_context *context;
+	struct vaccel_session *session;
+	struct vaccel_model *model;
+	size_t max; /* bytes that the arguments of a request may have */
+};
+
+/* CLI_OK, or the status to return (told). To be closed either way. */
+int model_open(struct cli *cli, const char *url, const char *name, struct model_client *ret_client);
+void model_close(struct model_client *client);
+#define _cleanup_model_client_ __attribute__((cleanup(model_close)))
 
 static inline void model_free(struct vaccel_model **model)
 {

@@ -517,6 +517,18 @@ static bool all_mistakes(struct way *way, char *detail, size_t len)
 	return true;
 }
 
+/* As many arguments as there may be get there, even if no model here has so many tensors. */
+static bool all_tensors(struct way *way, char *detail, size_t len)
+{
+	static const int64_t dims[] = { 3000 };
+	static const char *const names[] = { "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o" };
+	struct vaccel_tensor in[VACCEL_MAX_TENSORS - 1], out = way_output(way, "sum", ATTEMPT_BYTES);
+
+	for (size_t i = 0; i < COUNT(in); i++)
+		in[i] = way_tensor(way, names[i], VACCEL_FLOAT32, 1, dims, 3000 * sizeof(float));
+	return is_error(way_infer(way, "add", in, COUNT(in), &out, 1), -EINVAL, "has no input", detail, len);
+}
+
 /* Says how much is needed, and a second call gets it. */
 static bool small_room(struct way *way, char *detail, size_t len)
 {
@@ -592,6 +604,7 @@ static const struct {
 	{ "infer, network", network },
 	{ "image_classify", pictures },
 	{ "infer, mistakes", all_mistakes },
+	{ "infer, all tensors", all_tensors },
 	{ "infer, too little room", small_room },
 	{ "image_classify, mistakes", bad_pictures },
 };
