@@ -210,8 +210,8 @@ struct vaccel_plugin {
 
 	const struct vaccel_plugin_framework *framework; /* NULL: none */
 
-	/* With what the request may run together. Reads params and lengths of arguments only, in the thread that submits. NULL:
-	 * with nothing, as key 0. */
+	/* With what the request may run together. Sees params, directions and lengths of arguments only: there are no data and no
+	 * session. Called by the thread that submits, any number of them at once. NULL: with nothing, as key 0. */
 	void (*batch)(const struct vaccel_plugin_call *call, struct vaccel_plugin_batch *ret_batch);
 	/* Runs n requests of one key; results[i] is what the op would have returned for calls[i]. */
 	void (*run_batch)(const struct vaccel_plugin_call *const *calls, int *results, size_t n);

@@ -402,6 +402,8 @@ HOT void request_run(struct request *request)
 	}
 	fill_op(request);
 	request->engine.own_args = 0;
+	/* What may have killed a worker takes nobody with it, and gets no others under suspicion. */
+	request->engine.alone = request->awaited;
 	request->engine.op.n_args = request->wire.n_args;
 	if (request->wire.n_args > 0) {
 		pthread_rwlock_rdlock(&conn->memory_lock);

@@ -11,7 +11,8 @@
  * is refused or small (see engine_submit()). done() must not call engine_owner_gone() or engine_free().
  *
  * Scheduling: sessions with requests waiting share the work that the engine does, whatever the sizes of their requests;
- * within a session first come, first run, as many at once as plugin and threads allow.
+ * within a session first come, first run, as many at once as plugin and threads allow. Requests that a plugin runs
+ * together (plugin.h: batch) may wait for each other, and are handed to it as one operation.
  */
 #ifndef VACCEL_ENGINE_ENGINE_H
 #define VACCEL_ENGINE_ENGINE_H
@@ -26,6 +27,9 @@
 #include "util/error.h"
 
 struct engine;
+
+/* Requests that run together, at most. */
+#define ENGINE_MAX_BATCH 256
 
 struct engine_request {
 	/* Set by the caller. data of an argument in a registered buffer is filled in by the engine. */
@@ -45,6 +49,7 @@ struct engine_request {
 	void (*queued)(struct engine_request *request);
 	/* Set of arguments that nobody but the caller can write to: of others, the engine copies those that are parsed. */
 	uint32_t own_args;
+	bool alone; /* it must not run together with others */
 
 	/* Set by the engine before done(). */
 	int result; /* 0 or a negative errno, error.text says why */
@@ -65,6 +70,9 @@ struct engine_request {
 	uint32_t n_copies;
 	unsigned int candidate; /* which of the op's plugins is to try it */
 	uint64_t deadline_ns;	/* 0: none */
+	uint64_t batch_key;	/* 0: runs alone */
+	uint64_t batch_due_ns;	/* until then it may wait for others */
+	uint32_t batch_max;
 	uint64_t cost;
 };
 

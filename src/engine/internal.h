@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of the engine share: engine.c (life, plugins, information), session.c (sessions and buffers),
- * schedule.c (queues, threads, running), copy.c (arguments that are parsed).
+ * schedule.c (queues, threads), batch.c (what runs together), run.c (running), copy.c (arguments that are parsed).
  *
  * Locks: engine->lock protects every member below that is not constant after engine_new(), and struct state. A plugin's
  * own lock is taken only without engine->lock held. Callbacks (done, started, release, plugin code) run with neither...
@@ -84,6 +84,7 @@ struct engine {
 
 	pthread_mutex_t lock;
 	pthread_cond_t work; /* a session became ready, or a plugin free, or stopping */
+	uint64_t watched_ns; /* when a thread will look again for what is due by then; 0: none will */
 	pthread_cond_t idle; /* a request ended, or left its queue, or its done() returned */
 	bool stopping;
 	struct engine_session *ready_head, *ready_tail; /* sessions with requests waiting, in turn */
@@ -103,6 +104,14 @@ struct engine {
 	bool clock_started;
 };
 
+/* A look at what may start. */
+struct batch_look {
+	uint64_t now;
+	uint64_t nearest_ns;		       /* when the first of those that wait for others is due; 0: none does */
+	const struct engine_request *known[8]; /* that were found to wait */
+	uint32_t n_known;
+};
+
 struct route *engine_route(struct engine *engine, uint32_t op);
 
 /* session.c; all under engine->lock but release_mapping() */
@@ -118,13 +127,39 @@ void copy_init(struct engine *engine);
 int copy_parsed(struct engine *engine, struct engine_request *request, const struct route *route);
 void copies_free(struct engine *engine, struct engine_request *request);
 
+/* batch.c */
+/* With what the request may run together. In the submitting thread, without the lock. */
+void batch_ask(struct engine *engine, struct engine_request *request);
+/* Under engine->lock: it need not wait for others (any more). */
+bool batch_is_due(struct engine *engine, struct batch_look *look, const struct engine_request *request);
+/* Under engine->lock: whether the next one of the session may run with first, which is marked running. */
+bool batch_may_join(struct engine *engine, const struct engine_request *first, const struct engine_session *session,
+		    uint64_t now);
+
+/* run.c */
+struct candidate *candidate_of(struct engine *engine, const struct engine_request *request);
+/* How long requests of its size take there. */
+uint64_t *took_of(struct candidate *candidate, const struct engine_request *request);
+/* Under engine->lock, by who took it off its queue. */
+void mark_running(struct engine *engine, struct engine_request *request, uint64_t now);
+/* Run what is marked running, to its end or back into its queue. */
+void run_request(struct engine *engine, struct engine_request *request, struct ending *ending);
+void run_batch(struct engine *engine, struct engine_request *const *requests, size_t n, struct ending *ending);
+/* Calls done(). It is in no list of the engine. */
+void finish(struct engine *engine, struct engine_request *request, int result);
+/* Under engine->lock, as soon as a request is in no list of the engine; and after its done(). */
+void ending_begin(struct engine *engine, struct ending *ending, uint32_t owner);
+void ending_end(struct engine *engine, struct ending *ending);
+/* Under engine->lock: whether a done() for a request of the owner is being called. */
+bool owner_is_ending(const struct engine *engine, uint32_t owner);
+
 /* schedule.c */
 int schedule_start(struct engine *engine, struct error *error);
 void schedule_stop(struct engine *engine);
 /* Under engine->lock, which it gives up meanwhile: completes what waits of the session with -ECANCELED and text. */
 void schedule_cancel_waiting(struct engine *engine, struct engine_session *session, const char *text);
-/* Under engine->lock: whether a done() for a request of the owner is being called. */
-bool schedule_owner_ending(const struct engine *engine, uint32_t owner);
+/* Under engine->lock: to the head of its session's queue, for the next plugin. */
+void schedule_put_back(struct engine *engine, struct engine_request *request);
 void list_add(struct request_list *list, struct engine_request *request);
 void list_remove(struct request_list *list, struct engine_request *request);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Queues, threads and running of the engine.
+ * Queues and threads of the engine.
  *
  * A request waits in its session; a session with requests waiting is in engine->ready, once. Of those whose first
  * request may start now (its plugin's thread model allows it) a thread takes the one that was given the least work, the
@@ -9,7 +9,8 @@
  * that had nothing waiting for a while saves nothing up: it begins where the others are. A plugin that answers
  * -EOPNOTSUPP passes the request on to the next candidate: it goes back to the head of its session's queue.
  *
- * A short request is run by the submitting thread when nothing stands in its way (may_run_inline()).
+ * A short request is run by the submitting thread when nothing stands in its way (may_run_inline()). Requests that a plugin
+ * runs together may wait for others (batch.c): then their session is passed over until they are due.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -101,11 +102,6 @@ static void ready_remove(struct engine *engine, struct engine_session *session)
 	}
 }
 
-HOT static struct candidate *candidate_of(struct engine *engine, const struct engine_request *request)
-{
-	return &engine_route(engine, request->op.op)->candidates[request->candidate];
-}
-
 HOT static bool may_start(struct engine *engine, const struct engine_session *session,
 			  const struct engine_request *request)
 {
@@ -121,224 +117,26 @@ HOT static bool may_start(struct engine *engine, const struct engine_session *se
 	}
 }
 
-HOT static void mark_running(struct engine *engine, struct engine_request *request, uint64_t now)
-{
-	unsigned int index = candidate_of(engine, request)->plugin;
-
-	request->from->n_running++;
-	request->from->running_in[index]++;
-	engine->plugins.plugins[index]->n_running++;
-	/* Plain writes: read by engine_oldest() under the same lock. */
-	request->start_ns = now;
-	list_add(&engine->running, request);
-	__atomic_store_n(&engine->n_running, engine->n_running + 1, __ATOMIC_RELAXED);
-}
-
-HOT static void mark_stopped(struct engine *engine, struct engine_request *request)
-{
-	unsigned int index = candidate_of(engine, request)->plugin;
-
-	request->from->n_running--;
-	request->from->running_in[index]--;
-	engine->plugins.plugins[index]->n_running--;
-	list_remove(&engine->running, request);
-	__atomic_store_n(&engine->n_running, engine->n_running - 1, __ATOMIC_RELAXED);
-}
-
-HOT static int open_plugin_session(struct plugin *plugin, unsigned int index, struct engine_session *session,
-				   const struct vaccel_plugin_report *report)
-{
-	int r = 0;
-
-	pthread_mutex_lock(&plugin->lock);
-	if (!session->opened[index]) {
-		if (plugin->decl.open)
-			r = plugin->decl.open(&session->plugin_session[index], (struct vaccel_plugin_report *)report);
-		session->opened[index] = r == 0;
-	}
-	pthread_mutex_unlock(&plugin->lock);
-	return r;
-}
-
-HOT static void fill_args(const struct engine_request *request, struct vaccel_plugin_arg *args)
-{
-	for (uint32_t i = 0; i < request->op.n_args; i++) {
-		const struct op_arg *arg = &request->op.args[i];
-
-		args[i] = (struct vaccel_plugin_arg){ .data = arg->data, .len = arg->len, .dir = arg->dir };
-		/* A copy lies in no buffer. */
-		if (request->pinned[i] && !(request->own_args & 1u << i)) {
-			args[i].buffer = arg->buffer;
-			args[i].buffer_data = request->pinned[i]->mapping.data;
-			args[i].buffer_len = request->pinned[i]->len;
-		}
-	}
-}
-
-HOT static uint64_t *took_of(struct candidate *candidate, const struct engine_request *request)
-{
-	return &candidate->took_ns[request->cost ? 64 - __builtin_clzll(request->cost) : 0];
-}
-
-HOT static void note_time(struct candidate *candidate, const struct engine_request *request)
-{
-	uint64_t took = request->end_ns - request->start_ns;
-	uint64_t *known = took_of(candidate, request);
-	uint64_t before = __atomic_load_n(known, __ATOMIC_RELAXED);
-
-	__atomic_store_n(known, before ? (3 * before + took) / 4 + 1 : took + 1, __ATOMIC_RELAXED);
-}
-
-/* Calls the plugin; the request is marked running. */
-HOT static int run_plugin(struct engine *engine, struct engine_request *request)
-{
-	struct candidate *candidate = candidate_of(engine, request);
-	struct plugin *plugin = engine->plugins.plugins[candidate->plugin];
-	struct vaccel_plugin_arg args[OP_MAX_ARGS];
-	struct vaccel_plugin_call call = {
-		.size = sizeof(call),
-		.op = request->op.op,
-		.params = request->op.params,
-		.params_len = request->op.params_len,
-		.args = args,
-		.n_args = request->op.n_args,
-		.report = { request->error.text, sizeof(request->error.text) },
-		.copied = &request->copied,
-	};
-	const struct route *route = engine_route(engine, request->op.op);
-	int r = 0;
-
-	request->error.text[0] = '\0';
-	request->plugin = NULL;
-	if (request->entered)
-		request->entered(request);
-	if (route->parsed)
-		r = copy_parsed(engine, request, route);
-	if (r == 0) {
-		request->plugin = plugin->decl.name;
-		fill_args(request, args);
-		r = open_plugin_session(plugin, candidate->plugin, request->from, &call.report);
-	}
-	if (r == 0) {
-		call.session = request->from->plugin_session[candidate->plugin];
-		if (request->started)
-			request->started(request);
-		r = candidate->run(&call);
-	}
-	if (request->left)
-		request->left(request);
-	request->end_ns = now_ns();
-	if (r == 0)
-		note_time(candidate, request);
-	return r > 0 ? error_set(&request->error, -EIO, "returned %d, neither 0 nor an error", r) : r;
-}
-
-HOT static void finish(struct engine *engine, struct engine_request *request, int result)
-{
-	copies_free(engine, request);
-	request->result = result;
-	request->error.code = result;
-	request->done(request);
-}
-
-/* Under the lock, as soon as the request is in no list of the engine. */
-static void ending_begin(struct engine *engine, struct ending *ending, uint32_t owner)
-{
-	*ending = (struct ending){ .owner = owner, .next = engine->endings };
-	if (ending->next)
-		ending->next->prev = ending;
-	engine->endings = ending;
-}
-
-/* Under the lock. */
-static void ending_end(struct engine *engine, struct ending *ending)
-{
-	if (ending->prev)
-		ending->prev->next = ending->next;
-	else
-		engine->endings = ending->next;
-	if (ending->next)
-		ending->next->prev = ending->prev;
-	pthread_cond_broadcast(&engine->idle);
-}
-
-bool schedule_owner_ending(const struct engine *engine, uint32_t owner)
-{
-	for (const struct ending *ending = engine->endings; ending; ending = ending->next)
-		if (ending->owner == owner)
-			return true;
-	return false;
-}
-
-static int watch_deadline(struct engine *engine, struct error *error);
-
-static void set_plugin_error(struct engine_request *request, int result)
-{
-	const struct op_desc *op = op_by_id(request->op.op);
-
-	/* It did not get as far as the plugin, and says so itself. */
-	if (!request->plugin)
-		return;
-	if (!request->error.text[0])
-		error_set(&request->error, result, "%s", strerror(-result));
-	error_prefix(&request->error, "%s: plugin %s", op->name, request->plugin);
-}
-
-/*
- * Runs a request that is marked running, to its end or back into its queue. ending: for the time in which done() is called
- * by a thread that its owner does not know of; NULL in the submitting one.
- */
-HOT static void run_request(struct engine *engine, struct engine_request *request, struct ending *ending)
-{
-	int r = run_plugin(engine, request);
-	bool pass_on;
-
-	pthread_mutex_lock(&engine->lock);
-	mark_stopped(engine, request);
-	pass_on = r == -EOPNOTSUPP && request->plugin && !request->from->closing && !engine->stopping &&
-		  request->candidate + 1 < engine_route(engine, request->op.op)->n_candidates;
-	if (pass_on) {
-		request->candidate++;
-		list_push_front(&request->from->waiting, request);
-		tell_queued(request);
-		ready_append(engine, request->from);
-		/* Without a clock the deadline is seen when the request's turn comes. */
-		if (request->deadline_ns)
-			watch_deadline(engine, NULL);
-	} else {
-		buffers_unpin(request);
-		if (ending)
-			ending_begin(engine, ending, request->owner);
-	}
-	if (engine->ready_head)
-		pthread_cond_signal(&engine->work);
-	pthread_cond_broadcast(&engine->idle);
-	pthread_mutex_unlock(&engine->lock);
-	if (pass_on)
-		return;
-	if (r < 0)
-		set_plugin_error(request, r);
-	finish(engine, request, r);
-	if (!ending)
-		return;
-	pthread_mutex_lock(&engine->lock);
-	ending_end(engine, ending);
-	pthread_mutex_unlock(&engine->lock);
-}
-
 static bool past_deadline(const struct engine_request *request, uint64_t now)
 {
 	return request->deadline_ns && now >= request->deadline_ns;
 }
 
-/* The next request that may start, taken off its queue: of the session that was given the least. */
-static struct engine_request *take_next(struct engine *engine)
+/*
+ * The next request that may start, taken off its queue: of the session that was given the least. first: one that runs already,
+ * and with which it is to run.
+ */
+static struct engine_request *take_next(struct engine *engine, struct batch_look *look,
+					const struct engine_request *first)
 {
 	struct engine_session *prev = NULL, *best = NULL, *before_best = NULL;
 	struct engine_request *request;
 
 	for (struct engine_session *s = engine->ready_head; s; prev = s, s = s->next_ready) {
-		if ((best && s->served >= best->served) || !may_start(engine, s, s->waiting.head))
+		if (best && s->served >= best->served)
+			continue;
+		if (first ? !batch_may_join(engine, first, s, look->now)
+			  : !may_start(engine, s, s->waiting.head) || !batch_is_due(engine, look, s->waiting.head))
 			continue;
 		best = s;
 		before_best = prev;
@@ -372,33 +170,76 @@ static void expire(struct engine *engine, struct engine_request *request)
 	ending_end(engine, &ending);
 }
 
+/* Until there is work, or those that wait for others are due. One thread watches for that: the others need not wake. */
+static void wait_for_work(struct engine *engine, uint64_t due_ns)
+{
+	struct timespec until = { .tv_sec = (time_t)(due_ns / 1000000000u), .tv_nsec = (long)(due_ns % 1000000000u) };
+
+	if (!due_ns || (engine->watched_ns && engine->watched_ns <= due_ns)) {
+		pthread_cond_wait(&engine->work, &engine->lock);
+		return;
+	}
+	engine->watched_ns = due_ns;
+	pthread_cond_timedwait(&engine->work, &engine->lock, &until);
+	if (engine->watched_ns == due_ns)
+		engine->watched_ns = 0;
+}
+
+/* Takes what may run with the first, and marks all of it. */
+static size_t take_mates(struct engine *engine, struct batch_look *look, struct engine_request **requests)
+{
+	size_t n = 1;
+
+	mark_running(engine, requests[0], look->now);
+	while (requests[0]->batch_key && n < requests[0]->batch_max &&
+	       (requests[n] = take_next(engine, look, requests[0])))
+		mark_running(engine, requests[n++], look->now);
+	return n;
+}
+
 static void *worker_main(void *arg)
 {
+	struct engine_request *requests[ENGINE_MAX_BATCH];
 	struct engine *engine = arg;
-	struct engine_request *request;
 	struct ending ending;
 
 	pthread_mutex_lock(&engine->lock);
 	while (!engine->stopping) {
-		request = take_next(engine);
-		if (!request) {
-			pthread_cond_wait(&engine->work, &engine->lock);
+		struct batch_look look = { .now = now_ns() };
+		size_t n;
+
+		requests[0] = take_next(engine, &look, NULL);
+		if (!requests[0]) {
+			wait_for_work(engine, look.nearest_ns);
 			continue;
 		}
-		if (past_deadline(request, now_ns())) {
-			expire(engine, request);
+		if (past_deadline(requests[0], look.now)) {
+			expire(engine, requests[0]);
 			continue;
 		}
-		mark_running(engine, request, now_ns());
+		n = take_mates(engine, &look, requests);
 		/* More may be ready than the one signal that woke this thread stood for. */
 		if (engine->ready_head)
 			pthread_cond_signal(&engine->work);
 		pthread_mutex_unlock(&engine->lock);
-		run_request(engine, request, &ending);
+		if (n > 1)
+			run_batch(engine, requests, n, &ending);
+		else
+			run_request(engine, requests[0], &ending);
 		pthread_mutex_lock(&engine->lock);
 	}
 	pthread_mutex_unlock(&engine->lock);
 	return NULL;
+}
+
+/* Off its queue, without having run: the next one of its session may be one that can start, or that others wait for. */
+static void drop_waiting(struct engine *engine, struct engine_session *session, struct engine_request *request)
+{
+	list_remove(&session->waiting, request);
+	if (session->waiting.head)
+		pthread_cond_signal(&engine->work);
+	else
+		ready_remove(engine, session);
 }
 
 /* The first waiting request that is past its deadline, taken off its queue; else the nearest deadline, 0: none. */
@@ -410,9 +251,7 @@ static struct engine_request *take_expired(struct engine *engine, uint64_t *ret_
 	for (struct engine_session *s = engine->ready_head; s; s = s->next_ready) {
 		for (struct engine_request *request = s->waiting.head; request; request = request->next) {
 			if (past_deadline(request, now)) {
-				list_remove(&s->waiting, request);
-				if (!s->waiting.head)
-					ready_remove(engine, s);
+				drop_waiting(engine, s, request);
 				return request;
 			}
 			if (request->deadline_ns && (!*ret_nearest || request->deadline_ns < *ret_nearest))
@@ -461,14 +300,26 @@ static int watch_deadline(struct engine *engine, struct error *error)
 	return 0;
 }
 
+void schedule_put_back(struct engine *engine, struct engine_request *request)
+{
+	/* Whoever runs it now was not asked whether it may run with others. */
+	request->batch_key = 0;
+	list_push_front(&request->from->waiting, request);
+	tell_queued(request);
+	ready_append(engine, request->from);
+	/* Without a clock the deadline is seen when the request's turn comes. */
+	if (request->deadline_ns)
+		watch_deadline(engine, NULL);
+}
+
 HOT static bool may_run_inline(struct engine *engine, const struct engine_request *request, uint64_t spare_ns)
 {
 	const struct engine_session *session = request->from;
 	uint64_t took = __atomic_load_n(took_of(candidate_of(engine, request), request), __ATOMIC_RELAXED);
 	bool idle = !engine->n_running && !engine->ready_head;
 
-	return took && took < (idle ? spare_ns : MIN(spare_ns, ENGINE_SHORT_NS)) && !session->waiting.head &&
-	       !session->n_running && may_start(engine, session, request);
+	return !request->batch_key && took && took < (idle ? spare_ns : MIN(spare_ns, ENGINE_SHORT_NS)) &&
+	       !session->waiting.head && !session->n_running && may_start(engine, session, request);
 }
 
 enum verdict {
@@ -529,6 +380,7 @@ HOT static int prepare(struct engine *engine, struct engine_request *request)
 	request->deadline_ns =
 		request->op.deadline_ms ? request->arrived_ns + (uint64_t)request->op.deadline_ms * 1000000u : 0;
 	request->cost = route->op->cost(&request->op);
+	batch_ask(engine, request);
 	return 0;
 }
 
@@ -615,9 +467,7 @@ int engine_cancel(struct engine *engine, uint32_t owner, uint64_t id, struct err
 	pthread_mutex_lock(&engine->lock);
 	request = find_waiting(engine, owner, id, &session);
 	if (request) {
-		list_remove(&session->waiting, request);
-		if (!session->waiting.head)
-			ready_remove(engine, session);
+		drop_waiting(engine, session, request);
 		request->next = NULL;
 		cancel_all(engine, request, "was cancelled");
 	} else if (is_running(engine, owner, id)) {
@@ -656,10 +506,10 @@ int schedule_start(struct engine *engine, struct error *error)
 	if (!n)
 		n = (unsigned int)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
 	pthread_mutex_init(&engine->lock, NULL);
-	pthread_cond_init(&engine->work, NULL);
 	pthread_cond_init(&engine->idle, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&engine->work, &monotonic);
 	pthread_cond_init(&engine->clock_wake, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	engine->threads = calloc(n, sizeof(*engine->threads));

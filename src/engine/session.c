@@ -228,7 +228,7 @@ void engine_owner_gone(struct engine *engine, uint32_t owner)
 	for (cursor = 0; state_session_next(engine->state, owner, &cursor, &id); cursor = 0)
 		pthread_cond_wait(&engine->idle, &engine->lock);
 	/* The caller frees what done() looks at. */
-	while (schedule_owner_ending(engine, owner))
+	while (owner_is_ending(engine, owner))
 		pthread_cond_wait(&engine->idle, &engine->lock);
 	pthread_mutex_unlock(&engine->lock);
 }

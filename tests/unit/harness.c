@@ -62,7 +62,9 @@ struct probe *harness_probe(const char *name)
 	probe->open = NULL;
 	probe->gone = NULL;
 	probe->unload = NULL;
-	probe->violations = probe->runs = probe->opens = probe->closes = 0;
+	probe->batch = NULL;
+	probe->run_batch = NULL;
+	probe->violations = probe->batches = probe->runs = probe->opens = probe->closes = 0;
 	return probe;
 }
 

@@ -42,6 +42,43 @@ static int run(const struct vaccel_plugin_call *call)
 	return r;
 }
 
+#ifdef PROBE_MODELS
+static void batch(const struct vaccel_plugin_call *call, struct vaccel_plugin_batch *ret_batch)
+{
+	for (size_t i = 0; i < call->n_args; i++)
+		if (call->args[i].data || call->session)
+			atomic_fetch_add(&probe_control.violations, 1);
+	if (probe_control.batch)
+		probe_control.batch(call, ret_batch);
+}
+
+/* Of each session, one more or less runs in it. */
+static void count_sessions(const struct vaccel_plugin_call *const *calls, size_t n, int change)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct session *session = calls[i]->session;
+
+		if (atomic_fetch_add(&session->running, change) && change > 0 &&
+		    PROBE_THREADS == VACCEL_THREADS_PER_SESSION)
+			atomic_fetch_add(&probe_control.violations, 1);
+	}
+}
+
+static void run_batch(const struct vaccel_plugin_call *const *calls, int *results, size_t n)
+{
+	if (atomic_fetch_add(&probe_control.running, 1) && PROBE_THREADS == VACCEL_THREADS_ONE)
+		atomic_fetch_add(&probe_control.violations, 1);
+	count_sessions(calls, n, 1);
+	atomic_fetch_add(&probe_control.batches, 1);
+	if (probe_control.run_batch)
+		probe_control.run_batch(calls, results, n);
+	else
+		memset(results, 0, n * sizeof(*results));
+	count_sessions(calls, n, -1);
+	atomic_fetch_sub(&probe_control.running, 1);
+}
+#endif
+
 static int load(const struct vaccel_plugin_host *host, struct vaccel_plugin_report *report)
 {
 	enter();
@@ -131,6 +168,8 @@ static const struct vaccel_plugin plugin = {
 	.n_ops = sizeof(ops) / sizeof(ops[0]),
 #ifdef PROBE_MODELS
 	.needs = VACCEL_NEED_MODELS,
+	.batch = batch,
+	.run_batch = run_batch,
 #endif
 	.load = load,
 	.config = config,

@@ -15,11 +15,15 @@ struct probe {
 	int (*open)(struct vaccel_plugin_report *report);
 	void (*gone)(uint64_t buffer);
 	void (*unload)(void);
+	/* Of those for models; NULL: nothing runs together, and what does succeeds. */
+	void (*batch)(const struct vaccel_plugin_call *call, struct vaccel_plugin_batch *ret_batch);
+	void (*run_batch)(const struct vaccel_plugin_call *const *calls, int *results, size_t n);
 	const struct vaccel_plugin_host *host; /* that load() was given */
 
 	atomic_int violations; /* of the thread model, or of "one callback at a time" */
 	atomic_int running;
-	atomic_int runs;
+	atomic_int runs;	  /* of one request */
+	atomic_int batches;	  /* of several */
 	atomic_int opens, closes; /* of sessions */
 	atomic_int loads, unloads;
 	char last_key[64], last_value[64];
