@@ -1,38 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * image_prepare(): a part of the picture (crop), scaled to a part of the result (pad), row by row. Rows of the source
- * are first scaled across, each at most once as long as their neighbours need them, then summed to a row of the
- * result, normalised and put where the layout wants them. Rows that a way of scaling does not need are never touched.
+ * image_prepare(): a part of the picture (crop), scaled to a part of the result (pad), row by row, normalised and put
+ * where the layout wants it.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
-#include "image/axis.h"
+#include "image/scale.h"
 #include "util/util.h"
 
-/* Rows scaled across that are kept: as many as neighbouring rows of the result have in common at most. */
-#define KEPT 4
-#define NONE UINT32_MAX
-
-struct rect {
-	uint32_t x;
-	uint32_t y;
-	uint32_t width;
-	uint32_t height;
-};
-
 struct prepare {
-	const struct image *image;
 	const struct image_rule *rule;
 	struct rect from; /* in the picture */
 	struct rect to;	  /* in the result */
-	struct axis across;
-	struct axis down;
-	float *rows[KEPT];    /* row y of the source, scaled across, in rows[y % KEPT] */
-	uint32_t which[KEPT]; /* that row, or NONE */
-	float *sum;	      /* a row of the result, pixels before they are normalised */
+	struct scaler scaler;
+	float *row; /* of the result: pixels before they are normalised */
 	uint8_t *dst;
 };
 
@@ -98,86 +82,12 @@ static void pad(struct prepare *p)
 
 /* ---- Rows ---- */
 
-/* Taps but the first and the last have the same weight when there are many: their pixels are summed as integers. */
-static inline __attribute__((always_inline)) void sum_many(const uint8_t *pixel, const float *weights, uint32_t taps,
-							   float *dst, uint32_t channels)
-{
-	const uint8_t *last = pixel + (size_t)(taps - 1) * channels;
-	uint64_t sum[3] = { 0 };
-
-	for (const uint8_t *at = pixel + channels; at < last; at += channels) {
-		for (uint32_t c = 0; c < channels; c++)
-			sum[c] += at[c];
-	}
-	for (uint32_t c = 0; c < channels; c++)
-		dst[c] = weights[0] * (float)pixel[c] + weights[1] * (float)sum[c] + weights[taps - 1] * (float)last[c];
-}
-
-static inline __attribute__((always_inline)) void sum_few(const uint8_t *pixel, const float *weights, uint32_t taps,
-							  float *dst, uint32_t channels)
-{
-	float sum[3] = { 0 };
-
-	for (uint32_t tap = 0; tap < taps; tap++, pixel += channels) {
-		for (uint32_t c = 0; c < channels; c++)
-			sum[c] += weights[tap] * (float)pixel[c];
-	}
-	for (uint32_t c = 0; c < channels; c++)
-		dst[c] = sum[c];
-}
-
-static inline __attribute__((always_inline)) void scale_across(const struct axis *axis, const uint8_t *src, float *dst,
-							       uint32_t channels)
-{
-	for (uint32_t x = 0; x < axis->n; x++, dst += channels) {
-		const uint8_t *pixel = src + (size_t)axis->start[x] * channels;
-		const float *weights = axis->weights + (size_t)x * axis->max_taps;
-
-		if (axis->taps[x] > AXIS_FEW)
-			sum_many(pixel, weights, axis->taps[x], dst, channels);
-		else
-			sum_few(pixel, weights, axis->taps[x], dst, channels);
-	}
-}
-
-/* Row y of the source part, scaled across. */
-static const float *row_of(struct prepare *p, uint32_t y)
-{
-	uint32_t slot = y % KEPT, channels = p->image->channels;
-	const uint8_t *src = p->image->pixels + ((size_t)(p->from.y + y) * p->image->width + p->from.x) * channels;
-
-	if (p->which[slot] == y)
-		return p->rows[slot];
-	p->which[slot] = y;
-	/* Twice, so that the compiler knows how long a pixel is. */
-	if (channels == 3)
-		scale_across(&p->across, src, p->rows[slot], 3);
-	else
-		scale_across(&p->across, src, p->rows[slot], 1);
-	return p->rows[slot];
-}
-
-static void sum_rows(struct prepare *p, uint32_t y)
-{
-	const float *weights = p->down.weights + (size_t)y * p->down.max_taps;
-	size_t n = (size_t)p->to.width * p->image->channels;
-	float *sum = p->sum + (size_t)p->to.x * p->image->channels;
-
-	memset(sum, 0, n * sizeof(*sum));
-	for (uint32_t tap = 0; tap < p->down.taps[y]; tap++) {
-		const float *row = row_of(p, p->down.start[y] + tap);
-
-		for (size_t i = 0; i < n; i++)
-			sum[i] += weights[tap] * row[i];
-	}
-}
-
 static inline uint8_t to_u8(float value)
 {
 	return (uint8_t)lrintf(MIN(MAX(value, 0.f), 255.f));
 }
 
-/* p->sum becomes row y of the result. */
+/* p->row becomes row y of the result. */
 static void put_row(struct prepare *p, uint32_t y)
 {
 	const struct image_rule *rule = p->rule;
@@ -188,7 +98,7 @@ static void put_row(struct prepare *p, uint32_t y)
 		size_t step = planes ? 1 : channels;
 		size_t at = planes ? c * plane + (size_t)y * rule->width : (size_t)y * rule->width * channels + c;
 		float mean = rule->mean[c], scale = rule->scale[c];
-		const float *src = p->sum + c;
+		const float *src = p->row + c;
 
 		if (rule->type == IMAGE_FLOAT32) {
 			float *dst = (float *)(void *)p->dst + at;
@@ -204,53 +114,40 @@ static void put_row(struct prepare *p, uint32_t y)
 
 /* ---- The whole ---- */
 
-static int begin(struct prepare *p)
+static int begin(struct prepare *p, const struct image *image)
 {
-	size_t row = (size_t)p->to.width * p->image->channels;
-
-	if (axis_init(&p->across, p->rule->resize, p->from.width, p->to.width) < 0 ||
-	    axis_init(&p->down, p->rule->resize, p->from.height, p->to.height) < 0)
-		return -ENOMEM;
-	for (int i = 0; i < KEPT; i++) {
-		p->which[i] = NONE;
-		p->rows[i] = malloc(row * sizeof(float));
-		if (!p->rows[i])
-			return -ENOMEM;
-	}
 	/* Black where no part of the picture is put. */
-	p->sum = calloc((size_t)p->rule->width * p->image->channels, sizeof(float));
-	return p->sum ? 0 : -ENOMEM;
+	p->row = calloc((size_t)p->rule->width * p->rule->channels, sizeof(*p->row));
+	if (!p->row)
+		return -ENOMEM;
+	return scaler_init(&p->scaler, image, &p->from, p->rule->resize, p->to.width, p->to.height);
 }
 
 static void end(struct prepare *p)
 {
-	axis_fini(&p->across);
-	axis_fini(&p->down);
-	for (int i = 0; i < KEPT; i++)
-		free(p->rows[i]);
-	free(p->sum);
+	scaler_fini(&p->scaler);
+	free(p->row);
 }
 
-/* Rows above and below the picture are black: those below once more, since p->sum holds a row of it then. */
+/* Rows above and below the picture are black: those below once more, since p->row holds a row of it then. */
 static void put_all(struct prepare *p)
 {
-	uint32_t y = 0;
+	uint32_t channels = p->rule->channels, y = 0;
 
 	for (; y < p->to.y; y++)
 		put_row(p, y);
 	for (; y < p->to.y + p->to.height; y++) {
-		sum_rows(p, y - p->to.y);
+		scaler_row(&p->scaler, y - p->to.y, p->row + (size_t)p->to.x * channels);
 		put_row(p, y);
 	}
-	memset(p->sum, 0, (size_t)p->rule->width * p->image->channels * sizeof(float));
+	memset(p->row, 0, (size_t)p->rule->width * channels * sizeof(*p->row));
 	for (; y < p->rule->height; y++)
 		put_row(p, y);
 }
 
 int image_prepare(const struct image *image, const struct image_rule *rule, void *dst, size_t len, struct error *error)
 {
-	struct prepare p = { .image = image,
-			     .rule = rule,
+	struct prepare p = { .rule = rule,
 			     .from = { 0, 0, image->width, image->height },
 			     .to = { 0, 0, rule->width, rule->height },
 			     .dst = dst };
@@ -270,7 +167,7 @@ int image_prepare(const struct image *image, const struct image_rule *rule, void
 		crop(&p);
 	else if (rule->fit == IMAGE_PAD)
 		pad(&p);
-	r = begin(&p);
+	r = begin(&p, image);
 	if (r == 0)
 		put_all(&p);
 	else
