@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* vaccel classify: what is on pictures, as a model sees it. A picture that cannot be classified fails alone. */
+/*
+ * vaccel classify: what is on pictures, as a model sees it. A picture that cannot be classified fails alone. Several may be
+ * under way at once; they are shown in the order in which they were named.
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,7 +13,7 @@
 struct classify_options {
 	struct cli_common common;
 	const char *model;
-	uint64_t k;
+	uint64_t k, jobs;
 	int verbose;
 };
 
@@ -19,24 +22,28 @@ static void defaults(void *data)
 	struct classify_options *options = data;
 
 	options->k = 1;
+	options->jobs = 1;
 }
 
 static const struct cli_option classify_options[] = {
 	CLI_ROW_VALUE(struct classify_options, model, "model", 'm', CLI_TEXT, "MODEL", "name of the model"),
 	CLI_ROW_COUNT(struct classify_options, k, "labels", 'k', "K", 1, VACCEL_MAX_LABELS,
 		      "labels of the highest probability, for each picture (1)"),
+	CLI_ROW_COUNT(struct classify_options, jobs, "jobs", 'J', "N", 1, 256, "pictures under way at once (1)"),
 	CLI_ROW_FLAG(struct classify_options, verbose, "verbose", 'v', 1, "print sizes and what the time went into"),
 	CLI_ROWS_COMMON(struct classify_options),
 };
 
-/* A picture and what came of it. */
+/* A picture and what comes of it. */
 struct outcome {
 	const char *path;
-	int code; /* 0 or a negative errno */
+	void *image;
+	struct vaccel_request *request; /* NULL: not under way */
+	int code;			/* 0 or a negative errno */
 	char why[256];
-	struct vaccel_label labels[VACCEL_MAX_LABELS];
+	struct vaccel_label *labels;
 	struct vaccel_classified about;
-	uint64_t total_ns;
+	uint64_t start_ns, total_ns;
 };
 
 static void failed(struct outcome *outcome, int code, const char *why)
@@ -45,26 +52,37 @@ static void failed(struct outcome *outcome, int code, const char *why)
 	snprintf(outcome->why, sizeof(outcome->why), "%s", why);
 }
 
-static void classify(struct vaccel_session *session, const struct classify_options *options, size_t max,
-		     struct outcome *outcome)
+static void start(struct vaccel_session *session, const struct classify_options *options, size_t max,
+		  struct outcome *outcome)
 {
 	struct error error = { 0 };
-	void *image;
-	size_t len;
-	uint64_t start;
-	int r = cli_read_file(outcome->path, max, &image, &len, &error);
+	size_t len = 0;
+	int r = cli_read_file(outcome->path, max, &outcome->image, &len, &error);
 
 	if (r < 0) {
 		failed(outcome, r, error.text);
 		return;
 	}
-	start = now_ns();
-	r = vaccel_classify(session, options->model, image, len, (uint32_t)options->k, outcome->labels,
-			    &outcome->about);
-	outcome->total_ns = now_ns() - start;
-	free(image);
+	outcome->start_ns = now_ns();
+	r = vaccel_classify_submit(session, options->model, outcome->image, len, (uint32_t)options->k, outcome->labels,
+				   &outcome->about, NULL, &outcome->request);
 	if (r < 0)
 		failed(outcome, r, vaccel_error());
+}
+
+static void finish(struct outcome *outcome)
+{
+	if (outcome->request) {
+		int r = vaccel_request_wait(outcome->request, -1);
+
+		outcome->total_ns = now_ns() - outcome->start_ns;
+		if (r < 0)
+			failed(outcome, r, vaccel_error());
+		vaccel_request_free(outcome->request);
+	}
+	free(outcome->image);
+	outcome->request = NULL;
+	outcome->image = NULL;
 }
 
 static void print_text(const struct outcome *outcome, bool verbose)
@@ -123,28 +141,46 @@ static struct json_object *outcome_json(const struct outcome *outcome)
 	return object;
 }
 
+/* Waits for a picture and shows it; rows: of JSON. */
+static int show(struct cli *cli, const struct classify_options *options, struct outcome *outcome,
+		struct json_object *rows)
+{
+	progress("picture %s", outcome->path);
+	finish(outcome);
+	progress_end();
+	if (outcome->code < 0)
+		fprintf(stderr, "vaccel classify: picture %s: %s\n", outcome->path, outcome->why);
+	if (cli->json)
+		json_object_array_add(rows, outcome_json(outcome));
+	else if (outcome->code == 0)
+		print_text(outcome, options->verbose);
+	return outcome->code < 0 ? CLI_FAILED : CLI_OK;
+}
+
 static int classify_all(struct cli *cli, struct vaccel_session *session, const struct classify_options *options,
 			size_t max, int argc, char **argv)
 {
-	_cleanup_free_ struct outcome *outcome = malloc(sizeof(*outcome));
+	size_t jobs = MIN(options->jobs, (uint64_t)argc), shown = 0;
+	_cleanup_free_ struct outcome *outcomes = calloc(jobs, sizeof(*outcomes));
+	_cleanup_free_ struct vaccel_label *labels = calloc(jobs * options->k, sizeof(*labels));
 	struct json_object *rows = json_object_new_array(), *object;
 	int status = CLI_OK;
 
-	if (!outcome)
+	if (!outcomes || !labels) {
+		json_object_put(rows);
 		return cli_fail(cli, CLI_FAILED, -ENOMEM, "labels: cannot store: out of memory");
-	for (int i = 0; i < argc; i++) {
-		*outcome = (struct outcome){ .path = argv[i] };
-		progress("picture %d of %d", i + 1, argc);
-		classify(session, options, max, outcome);
-		progress_end();
-		if (outcome->code < 0) {
-			fprintf(stderr, "vaccel classify: picture %s: %s\n", outcome->path, outcome->why);
-			status = CLI_FAILED;
+	}
+	for (size_t i = 0; shown < (size_t)argc; i++) {
+		if (i < (size_t)argc) {
+			outcomes[i % jobs] =
+				(struct outcome){ .path = argv[i], .labels = labels + i % jobs * options->k };
+			start(session, options, max, &outcomes[i % jobs]);
 		}
-		if (cli->json)
-			json_object_array_add(rows, outcome_json(outcome));
-		else if (outcome->code == 0)
-			print_text(outcome, options->verbose);
+		if (i + 1 < jobs)
+			continue;
+		if (show(cli, options, &outcomes[shown % jobs], rows) != CLI_OK)
+			status = CLI_FAILED;
+		shown++;
 	}
 	if (cli->json) {
 		object = json_object_new_object();

@@ -301,7 +301,7 @@ static void file_name(const struct job *job, size_t index, char *text, size_t ro
 
 static int write_output(const struct job *job, size_t index, char *path, size_t room)
 {
-	char name[VACCEL_TENSOR_NAME + 24];
+	char name[VACCEL_TENSOR_NAME + 32];
 	struct error error = { 0 };
 	void *bytes;
 	size_t len;

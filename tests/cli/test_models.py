@@ -225,6 +225,15 @@ class Local(Models, fixture.Test):
         for command in (["models"], ["models", "echo"], ["infer", "-m", "echo"], ["classify", "-m", "echo", "x.png"]):
             self.fails(*command, "-t", f"local:{config}", status=FAILED, code="EOPNOTSUPP", says=["model"])
 
+    def test_jobs(self):
+        names = [png(self.folder / f"{i}.png", 4, 4, range(i, i + 16)).name for i in range(9)] + ["absent.png"]
+        alone = json.loads(self.vaccel("classify", "-t", self.url, "-m", "digits", "--json", *names, status=FAILED).stdout)
+        for jobs in (2, 9, 10, 200):
+            done = self.vaccel("classify", "-t", self.url, "-m", "digits", "--json", "-J", jobs, *names, status=FAILED)
+            said = json.loads(done.stdout)
+            self.assertEqual([(row["image"], row.get("labels")) for row in said["images"]],
+                             [(row["image"], row.get("labels")) for row in alone["images"]])
+
     def test_classify_text(self):
         png(self.folder / "a.png", 4, 4, range(16))
         said = self.vaccel("classify", "-t", self.url, "-m", "digits", "a.png").stdout
