@@ -2,6 +2,7 @@
 #include "bomb.h"
 
 #include <arpa/inet.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -38,12 +39,12 @@ static void put_chunk(struct file *file, const char *name, const struct file *da
 	put_u32(file, (uint32_t)crc32(0, file->bytes + at, (uInt)(file->len - at)));
 }
 
-/* Appends n zeros, packed, in pieces. */
-static void put_packed(struct file *file, size_t n)
+/* Appends head and n zeros, packed, in pieces. */
+static void put_packed(struct file *file, const uint8_t *head, size_t len, size_t n)
 {
 	static const uint8_t zeros[1 << 16];
 	uint8_t packed[1 << 16];
-	z_stream z = { .next_in = NULL };
+	z_stream z = { .next_in = (uint8_t *)(uintptr_t)head, .avail_in = (uInt)len };
 	int r;
 
 	MUST(deflateInit(&z, 1) == Z_OK);
@@ -62,22 +63,40 @@ static void put_packed(struct file *file, size_t n)
 	deflateEnd(&z);
 }
 
+/* The head of a colour profile that is as long as it says, so that it is worth unpacking. */
+static void make_profile(uint8_t profile[132], size_t len)
+{
+	const uint32_t size = htonl((uint32_t)len);
+
+	memset(profile, 0, 132);
+	memcpy(profile, &size, sizeof(size));
+	memcpy(profile + 8, "\2\0\0\0mntrRGB XYZ ", 16);
+	memcpy(profile + 36, "acsp", 4);
+	memcpy(profile + 68, "\0\0\xf6\xd6\0\1\0\0\0\0\xd3\x2d", 12); /* its light */
+}
+
 struct file bomb_png(const char *chunk, size_t unpacked)
 {
-	static const uint8_t size[] = { 0, 0, 0, 1, 0, 0, 0, 1, 8, 0, 0, 0, 0 };
+	/* A pixel of colour: of grey no profile is looked at that is for colours. */
+	static const uint8_t size[] = { 0, 0, 0, 1, 0, 0, 0, 1, 8, 2, 0, 0, 0 };
 	struct file png = { .len = 0 }, head = { .len = 0 }, data = { .len = 0 };
-	const char *is_pixel = strcmp(chunk, "IDAT") ? NULL : chunk;
+	uint8_t profile[132];
+	bool pixel = !strcmp(chunk, "IDAT");
 
 	put(&png, "\x89PNG\r\n\x1a\n", 8);
 	put(&head, size, sizeof(size));
 	put_chunk(&png, "IHDR", &head);
-	if (!is_pixel)
-		put(&data, "bomb\0\0", 6);
-	put_packed(&data, unpacked);
+	if (!pixel)
+		put(&data, "bomb\0", 6);
+	make_profile(profile, unpacked);
+	if (!strcmp(chunk, "iCCP"))
+		put_packed(&data, profile, sizeof(profile), unpacked - sizeof(profile));
+	else
+		put_packed(&data, NULL, 0, unpacked);
 	put_chunk(&png, chunk, &data);
 	data.len = 0;
-	put_packed(&data, 2);
-	if (!is_pixel)
+	put_packed(&data, NULL, 0, 4);
+	if (!pixel)
 		put_chunk(&png, "IDAT", &data);
 	data.len = 0;
 	put_chunk(&png, "IEND", &data);

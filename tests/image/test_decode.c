@@ -489,16 +489,27 @@ static void threads_do_not_meet(void **state)
 
 static void chunks_that_unpack_to_much_are_not_unpacked(void **state)
 {
-	static const char *const chunks[] = { "zTXt", "iCCP" };
+	static const struct {
+		const char *chunk;
+		size_t len;
+		size_t most; /* bytes taken at once */
+	} chunks[] = {
+		{ "zTXt", MUCH, 1 << 20 },
+		{ "iCCP", MUCH, 1 << 20 },
+		{ "iCCP", 6 << 20, 1 << 20 },
+		/* To see that profiles are looked at. */
+		{ "iCCP", 2 << 20, 3 << 20 },
+	};
 	struct error error;
 	struct image image;
 
 	for (size_t i = 0; i < ARRAY_SIZE(chunks); i++) {
-		struct file file = bomb_png(chunks[i], MUCH);
+		struct file file = bomb_png(chunks[i].chunk, chunks[i].len);
 
 		watch_memory(0);
 		assert_int_equal(decode_file(&file, &usual, 1, &image, &error), 0);
-		assert_true(taken.largest <= IMAGE_MEMORY);
+		assert_true(taken.largest <= chunks[i].most);
+		assert_int_equal(taken.largest >= 2 << 20, chunks[i].most > 2 << 20);
 		assert_int_equal(image.pixels[0], 0);
 		image_free(&image);
 		free(file.bytes);
