@@ -125,7 +125,7 @@ static bool kind_results(const struct stats *stats, const struct stats_conn *con
 	memset(results, 0, STATS_STATUSES * sizeof(*results));
 	for (uint32_t ring = 0; ring < stats->n_rings; ring++) {
 		for (uint32_t status = 0; status < STATS_STATUSES; status++) {
-			results[status] += conn->rings[ring].results[kind][status];
+			results[status] += stats_get(&conn->rings[ring].results[kind][status]);
 			any = any || results[status];
 		}
 	}
@@ -156,19 +156,19 @@ static void put_time(struct out *out, uint32_t kind, const char *stage, const st
 	struct virtio_accel_stats_time time = { .kind = htole32(kind) };
 	uint32_t first = 0, end = HIST_BUCKETS;
 
-	while (first < end && !hist->buckets[first])
+	while (first < end && !stats_get(&hist->buckets[first]))
 		first++;
-	while (end > first && !hist->buckets[end - 1])
+	while (end > first && !stats_get(&hist->buckets[end - 1]))
 		end--;
 	snprintf(time.stage, sizeof(time.stage), "%s", stage);
 	time.len = htole32((uint32_t)(sizeof(time) + (end - first) * sizeof(uint64_t)));
 	time.first = htole32(first);
 	time.n_buckets = htole32(end - first);
-	time.count = htole64(hist->count);
-	time.sum_ns = htole64(hist->sum_ns);
+	time.count = htole64(stats_get(&hist->count));
+	time.sum_ns = htole64(stats_get(&hist->sum_ns));
 	put(out, &time, sizeof(time));
 	for (uint32_t i = first; i < end; i++) {
-		uint64_t n = htole64(hist->buckets[i]);
+		uint64_t n = htole64(stats_get(&hist->buckets[i]));
 
 		put(out, &n, sizeof(n));
 	}
@@ -182,7 +182,7 @@ static uint32_t put_times(const struct stats_conn *conn, struct out *out)
 		for (size_t stage = 0; stage < STAGE_N_OF_DAEMON; stage++) {
 			const struct hist *hist = &conn->times[kind][stage];
 
-			if (!hist->count)
+			if (!stats_get(&hist->count))
 				continue;
 			put_time(out, kind, op_stage_at(STAGE_FIRST_OF_DAEMON + stage)->name, hist);
 			n++;
@@ -204,9 +204,9 @@ size_t stats_encode(const struct stats *stats, const struct stats_conn *conn, vo
 	size_t end;
 
 	for (uint32_t ring = 0; ring < stats->n_rings; ring++) {
-		copied += conn->rings[ring].bytes_copied;
-		in_flight += conn->rings[ring].in_flight;
-		queued += conn->rings[ring].queued;
+		copied += stats_get(&conn->rings[ring].bytes_copied);
+		in_flight += stats_get(&conn->rings[ring].in_flight);
+		queued += stats_get(&conn->rings[ring].queued);
 	}
 	head.bytes_copied = htole64(copied);
 	head.in_flight = htole64(in_flight);

@@ -75,6 +75,12 @@ static inline void stats_set(uint64_t *gauge, uint64_t value)
 	__atomic_store_n(gauge, value, __ATOMIC_RELAXED);
 }
 
+/* Of what others write meanwhile. */
+static inline uint64_t stats_get(const uint64_t *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
 static inline void stats_time(struct stats_conn *conn, uint32_t kind, enum op_stage stage, uint64_t from, uint64_t to)
 {
 	hist_add(&conn->times[kind][stage - STAGE_FIRST_OF_DAEMON], to > from ? to - from : 0);
