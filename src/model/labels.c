@@ -60,9 +60,9 @@ size_t labels_cut(const char *text, size_t max)
 
 static size_t count_lines(const char *text)
 {
-	size_t n = 0;
+	size_t n = 1;
 
-	for (; text; text = strchr(text + 1, '\n'))
+	for (; (text = strchr(text, '\n')); text++)
 		n++;
 	return n;
 }

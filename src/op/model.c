@@ -233,7 +233,7 @@ int model_check_tensors(const struct op_desc *op, const struct op_request *reque
 		for (uint32_t j = first; j < i; j++)
 			if (!strcmp(names[j], names[i]))
 				return error_set(error, -EINVAL, "%s: %s %s is given twice", op->name,
-						 first ? "output" : "input", names[i]);
+						 i < params->n_inputs ? "input" : "output", names[i]);
 	}
 	return 0;
 }

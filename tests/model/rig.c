@@ -369,25 +369,35 @@ static uint8_t *put_chunk(uint8_t *at, const char *type, const uint8_t *data, si
 	return put32(at + 4 + len, crc32_of(begin, len + 4));
 }
 
-/* zlib's frame around one stored block of at most 64 KiB. */
+/* zlib's frame around stored blocks, each with five bytes of its own and at most STORED of the data. */
+#define STORED 65535
+
 static size_t store(uint8_t *to, const uint8_t *raw, size_t len)
 {
-	const uint8_t head[] = { 0x78, 1, 1, (uint8_t)len, (uint8_t)(len >> 8), (uint8_t)~len, (uint8_t)(~len >> 8) };
+	uint8_t *at = to;
 
-	memcpy(to, head, sizeof(head));
-	memcpy(to + sizeof(head), raw, len);
-	put32(to + sizeof(head) + len, adler32_of(raw, len));
-	return sizeof(head) + len + 4;
+	*at++ = 0x78;
+	*at++ = 1;
+	for (size_t done = 0, n; done < len; done += n) {
+		n = len - done < STORED ? len - done : STORED;
+		const uint8_t head[] = { done + n == len, (uint8_t)n, (uint8_t)(n >> 8), (uint8_t)~n,
+					 (uint8_t)(~n >> 8) };
+
+		memcpy(at, head, sizeof(head));
+		memcpy(at + sizeof(head), raw + done, n);
+		at += sizeof(head) + n;
+	}
+	return (size_t)(put32(at, adler32_of(raw, len)) - to);
 }
 
 void *rig_png(uint32_t width, uint32_t height, uint32_t channels, uint32_t seed, size_t *ret_len)
 {
 	static const uint8_t magic[] = { 0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n' };
-	const size_t line = (size_t)width * channels + 1, len = line * height;
-	uint8_t *raw = calloc(1, len), *stored = malloc(len + 16), *png = malloc(len + 128), *at = png;
+	const size_t line = (size_t)width * channels + 1, len = line * height, more = 5 * (len / STORED);
+	uint8_t *raw = calloc(1, len), *stored = malloc(len + more + 16), *png = malloc(len + more + 128), *at = png;
 	uint8_t head[13] = { [8] = 8, [9] = channels == 3 ? 2 : 0 };
 
-	must(raw && stored && png && len < 65536, "PNG");
+	must(raw && stored && png, "PNG");
 	for (size_t i = 0; i < len; i++)
 		if (i % line)
 			raw[i] = (uint8_t)((seed = seed * 1664525 + 1013904223) >> 24);

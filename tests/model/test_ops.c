@@ -182,6 +182,27 @@ static void test_picture_limits(void **state)
 	assert_int_equal(start(NULL), 0);
 }
 
+/* The limit is the host's: a caller who gave a deadline must not take it for that. */
+static void test_picture_takes_long(void **state)
+{
+	char *keys[] = { (char[]){ "decode_ms=1" }, NULL };
+	struct vaccel_classified answer;
+	struct vaccel_label label;
+	struct rig hasty;
+	size_t len;
+	void *png = rig_png(2000, 1500, 3, 1, &len);
+
+	rig_stop(&rig);
+	rig_make(&hasty);
+	rig_model(&hasty, "dense", "dense", "[image]\noutput = logits");
+	assert_int_equal(rig_start(&hasty, keys), 0);
+	assert_int_equal(rig_classify(&hasty, "dense", png, len, 1, &answer, &label, error), -E2BIG);
+	assert_says("takes more than 1 ms to decode");
+	rig_stop(&hasty);
+	free(png);
+	assert_int_equal(start(NULL), 0);
+}
+
 /* ---- INFER ---- */
 
 static float one[] = { 1, 2, 3, 4, 5, 6 }, other[] = { 10, 20, 30, 40, 50, 60 };
@@ -445,13 +466,21 @@ static void test_info(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_classify),      cmocka_unit_test(test_k),
-		cmocka_unit_test(test_bad_pictures),  cmocka_unit_test(test_picture_limits),
-		cmocka_unit_test(test_infer),	      cmocka_unit_test(test_too_small),
-		cmocka_unit_test(test_wrong_tensors), cmocka_unit_test(test_missing_input),
-		cmocka_unit_test(test_fails),	      cmocka_unit_test(test_nan),
-		cmocka_unit_test(test_shapes),	      cmocka_unit_test(test_copied_types),
-		cmocka_unit_test(test_strings),	      cmocka_unit_test(test_list),
+		cmocka_unit_test(test_classify),
+		cmocka_unit_test(test_k),
+		cmocka_unit_test(test_bad_pictures),
+		cmocka_unit_test(test_picture_limits),
+		cmocka_unit_test(test_picture_takes_long),
+		cmocka_unit_test(test_infer),
+		cmocka_unit_test(test_too_small),
+		cmocka_unit_test(test_wrong_tensors),
+		cmocka_unit_test(test_missing_input),
+		cmocka_unit_test(test_fails),
+		cmocka_unit_test(test_nan),
+		cmocka_unit_test(test_shapes),
+		cmocka_unit_test(test_copied_types),
+		cmocka_unit_test(test_strings),
+		cmocka_unit_test(test_list),
 		cmocka_unit_test(test_info),
 	};
 

@@ -372,6 +372,23 @@ static void descriptions_are_checked(void **state)
 	WRONG(2, -EINVAL, "output y: something is set", d.len = 1);
 }
 
+static void outputs_alone_are_checked(void **state)
+{
+	const struct vaccel_infer params = { .model = "m", .n_outputs = 2 };
+	struct op_request request = infer_request();
+
+	memcpy(request.params, &params, sizeof(params));
+	request.n_args = 4;
+	request.args[0].len = 2 * sizeof(struct vaccel_tensor_desc);
+	request.args[1].len = 2 * sizeof(struct vaccel_tensor_desc);
+	request.args[2].dir = request.args[3].dir = 2;
+	describe(&descs()[0], "y", 0, 0, NULL, 0);
+	describe(&descs()[1], "z", 0, 0, NULL, 0);
+	expect_parsed(&request, 0, NULL);
+	describe(&descs()[1], "y", 0, 0, NULL, 0);
+	expect_parsed(&request, -EINVAL, "output y is given twice");
+}
+
 static void shapes_do_not_overflow(void **state)
 {
 	static const struct {
@@ -485,23 +502,15 @@ static void costs_do_not_overflow(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(good_requests_pass),
-		cmocka_unit_test(structs_have_no_holes),
-		cmocka_unit_test(params_keep_their_texts),
-		cmocka_unit_test(names_of_models),
-		cmocka_unit_test(names_in_requests),
-		cmocka_unit_test(classify_is_checked),
-		cmocka_unit_test(infer_counts_are_checked),
-		cmocka_unit_test(infer_takes_as_many_as_there_are),
-		cmocka_unit_test(infer_lengths_are_checked),
-		cmocka_unit_test(questions_are_checked),
-		cmocka_unit_test(descriptions_are_checked),
-		cmocka_unit_test(shapes_do_not_overflow),
-		cmocka_unit_test(empty_tensors_pass),
-		cmocka_unit_test(strings_have_a_table),
-		cmocka_unit_test(string_tables),
-		cmocka_unit_test(replay_needs_outputs_apart),
-		cmocka_unit_test(costs_do_not_overflow),
+		cmocka_unit_test(good_requests_pass),	      cmocka_unit_test(structs_have_no_holes),
+		cmocka_unit_test(params_keep_their_texts),    cmocka_unit_test(names_of_models),
+		cmocka_unit_test(names_in_requests),	      cmocka_unit_test(classify_is_checked),
+		cmocka_unit_test(infer_counts_are_checked),   cmocka_unit_test(infer_takes_as_many_as_there_are),
+		cmocka_unit_test(infer_lengths_are_checked),  cmocka_unit_test(questions_are_checked),
+		cmocka_unit_test(descriptions_are_checked),   cmocka_unit_test(shapes_do_not_overflow),
+		cmocka_unit_test(outputs_alone_are_checked),  cmocka_unit_test(empty_tensors_pass),
+		cmocka_unit_test(strings_have_a_table),	      cmocka_unit_test(string_tables),
+		cmocka_unit_test(replay_needs_outputs_apart), cmocka_unit_test(costs_do_not_overflow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
