@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * IMAGE_CLASSIFY and INFER as functions. A job is one allocation with all that the operation needs beside the caller's
- * memory: parameters, descriptions of tensors, and the structs that are answered into. job_*() builds it, then it either
+ * memory: parameters, descriptions of tensors, and the structs that are answered into. *_init() builds it, then it either
  * runs here and now or becomes the request's (struct pending); its finish() checks the answer and hands it over.
  *
- * What is not valid in a call is left for op_check() and op_check_parsed() to say. What the caller gets is checked private memory, except elements and labels, which the operation writes where they are
- * to be.
+ * What is not valid in a call is left for op_check() and op_check_parsed() to say. What the caller gets is checked private
+ * memory, except elements and labels, which the operation writes where they are to be.
  */
 #include "lib/model.h"
 
@@ -44,7 +44,7 @@ static struct vaccel_arg out_arg(void *data, size_t len)
 	return (struct vaccel_arg){ .data = data, .len = len, .dir = VACCEL_OUT };
 }
 
-/* Runs or submits; the job is gone or the request's afterwards. ret_request NULL: runs. */
+/* Submits; the job is the request's afterwards, or gone. */
 static int start(struct vaccel_session *session, struct vaccel_call *call, const struct vaccel_submit_options *options,
 		 struct pending *job, struct vaccel_request **ret_request)
 {

@@ -10,6 +10,9 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
+#define DIGITS_PIXELS  64
+#define DIGITS_CLASSES 5
+
 /* Where tensors lie and how they travel. */
 struct way {
 	struct suite *suite;
@@ -36,10 +39,39 @@ struct vaccel_tensor way_output(struct way *way, const char *name, size_t room);
 /* Says what failed; returns false. */
 __attribute__((format(printf, 3, 4))) bool wrong(char *detail, size_t len, const char *format, ...);
 
-/* ---- digits.c ---- */
+/* An operation failed: says how, returns false. */
+bool model_failed(int r, char *detail, size_t len);
+/* It failed as it has to. */
+bool model_is_error(int r, int code, const char *words, char *detail, size_t len);
 
-#define DIGITS_PIXELS  64
-#define DIGITS_CLASSES 5
+/* A good request of the model "add", to make a mistake in. Element 7 of the sum is 5. */
+struct attempt {
+	struct vaccel_tensor in[2], out[2];
+	size_t n_in, n_out;
+	const char *model;
+};
+
+#define ATTEMPT_BYTES (2000 * sizeof(float))
+extern const int64_t attempt_dims[2];
+void attempt_init(struct way *way, struct attempt *x);
+
+/* Within a millionth. */
+bool close_to(double got, double want);
+/* A picture for the model "digits", and its pixels as the model sees them. */
+void digits_draw(uint64_t seed, unsigned char pixels[DIGITS_PIXELS], float values[DIGITS_PIXELS]);
+/* The first k labels for these probabilities. */
+bool digits_check_labels(const struct vaccel_label *labels, uint32_t k, const double probabilities[DIGITS_CLASSES],
+			 char *detail, size_t len);
+
+/* ---- model_rows.c ---- */
+
+/* Ends with a row without a name. */
+extern const struct model_test {
+	const char *name;
+	bool (*run)(struct way *way, char *detail, size_t len);
+} model_tests[];
+
+/* ---- digits.c ---- */
 
 /* What the model makes of a picture whose pixels are these numbers. */
 void digits_expect(const float pixels[DIGITS_PIXELS], double logits[DIGITS_CLASSES],

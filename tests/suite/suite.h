@@ -5,7 +5,7 @@
  *
  * main.c: options and the transport; reference.c: the plugin to compare with; report.c: what is printed; plan.c: which cases; gemm.c: what a case is and
  * what must come out; runner.c: how cases travel (memory, synchronous or not); bad.c: mistakes and their answers;
- * models.c, digits.c: operations on models.
+ * models.c, model_rows.c, digits.c: operations on models.
  */
 #ifndef TESTS_SUITE_SUITE_H
 #define TESTS_SUITE_SUITE_H
