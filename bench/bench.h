@@ -333,8 +333,7 @@ pid_t bench_script_start(char *const *argv, int *ret_fd, struct error *error);
 
 /* ---- classify.c ---- */
 
-/* Of benches that serve models: their folder, and that of the framework's libraries; "" if it is not known. */
+/* Of benches that serve models: their folder. */
 const char *bench_models(void);
-const char *bench_framework(void);
 
 #endif

@@ -27,11 +27,6 @@ const char *bench_models(void)
 	return models_dir;
 }
 
-const char *bench_framework(void)
-{
-	return framework_dir;
-}
-
 int bench_picture_file(uint64_t size, char *path, size_t len, struct error *error)
 {
 	if (snprintf(path, len, "%s/%llu.jpg", pictures_dir, (unsigned long long)size) < (int)len)

@@ -292,7 +292,7 @@ static int write_config(const struct bench_daemons *daemons, const char *path, c
 	if (daemons->options->profile)
 		fputs("\n[metrics]\ntrace = on\n", file);
 	if (bench->models)
-		fprintf(file, "\n[models]\ndir = %s\n\n[sandbox]\nread = %s\n", bench_models(), bench_framework());
+		fprintf(file, "\n[models]\ndir = %s\n", bench_models());
 	fprintf(file, "\n[order]\ndefault = %s\n", bench->models ? "models tensorflow" : "openblas reference");
 	failed = ferror(file);
 	failed |= fclose(file) != 0;

@@ -157,9 +157,7 @@ class Daemon:
 
 
 def configuration(store):
-    # TensorFlow's libraries are in the user's cache folder, which a worker does not see by itself.
-    prefix = run(SOURCE / "tools/tensorflow", "--prefix").strip()
-    return f"[sandbox]\nread = {prefix}\n[engine]\nthreads = 2\nop_threads = 1\n[models]\ndir = {store}\n[order]\ndefault = models tensorflow\n"
+    return f"[engine]\nthreads = 2\nop_threads = 1\n[models]\ndir = {store}\n[order]\ndefault = models tensorflow\n"
 
 
 def guest_words(kind, module, socket, *words):

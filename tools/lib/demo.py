@@ -17,10 +17,12 @@ import shlex
 import shutil
 import signal
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 START = float(os.environ.get("VACCEL_DEMO_START", time.time()))
@@ -34,7 +36,16 @@ spin_us = 200
 [order]
 default = openblas reference
 """
-TARGETS = r"(src/cli/vaccel|src/daemon/vacceld|plugins/(openblas|reference)/vaccel-\w+\.so):"
+# Of the daemon, if there is TensorFlow. Not of the host's side: a framework takes a second to load, in each turn.
+MODELS = f"""
+[models]
+dir = {TOP / "models/store"}
+"""
+MODELS_ORDER = " models tensorflow"
+PICTURES = TOP / "models/digits/heldout"
+TARGETS = r"(src/cli/vaccel|src/daemon/vacceld|plugins/(openblas|reference|models|tensorflow)/vaccel-\w+\.so):"
+SHADES = " .:-=+*#%@"
+PICTURES_IN_A_ROW = 5
 # The driver looks for the answer of a product of up to 512 x 512, rather than sleep: a guest that has a processor to spare.
 POLL_US = 5000
 NOISY_SPREAD = 30  # percent, above which the table says that its numbers are loose
@@ -62,15 +73,37 @@ def run(words, what, **options):
     return done.stdout
 
 
-def build(folder):
-    """Configures once, builds what is out of date."""
-    if not (folder / "build.ninja").exists():
-        say(f"configuring the build in {folder}")
-        run(["meson", "setup", folder, TOP], "configure the build", stderr=subprocess.STDOUT)
+def fetch_tensorflow():
+    """Why there is no TensorFlow for pictures; "" if there is."""
+    say("looking for TensorFlow, which is fetched once (300 MB)")
+    done = subprocess.run([TOP / "tools/tensorflow", "--library-only"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        return (done.stderr.strip().splitlines() or ["tools/tensorflow failed"])[-1]
+    say("TensorFlow is there")
+    return ""
+
+
+def configure(folder, tensorflow):
+    """Once, and again for a TensorFlow that was not there then. Returns what is to be built."""
+    words = ["meson", "setup", folder, TOP]
+    again = False
+    while True:
+        if again or not (folder / "build.ninja").exists():
+            say(f"configuring the build in {folder}")
+            run(words + (["--reconfigure"] if again else []), "configure the build", stderr=subprocess.STDOUT)
+        # Not the tests, nor plugins that do not serve here.
+        known = run(["ninja", "-C", folder, "-t", "targets", "all"], "list what can be built")
+        targets = [line.split(":")[0] for line in known.splitlines() if re.match(TARGETS, line)]
+        if again or not tensorflow or any("vaccel-tensorflow" in target for target in targets):
+            return targets
+        again = True
+
+
+def build(folder, tensorflow):
+    """Builds what is out of date."""
+    targets = configure(folder, tensorflow)
     say("building")
-    # Not the tests, nor plugins that do not serve here.
-    known = run(["ninja", "-C", folder, "-t", "targets", "all"], "list what can be built")
-    targets = [line.split(":")[0] for line in known.splitlines() if re.match(TARGETS, line)]
     with subprocess.Popen(["ninja", "-C", str(folder), *targets], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True) as ninja:
         said, told = [], time.monotonic()
@@ -99,14 +132,14 @@ def prepare_guest(kind):
 class Daemon:
     """A private vacceld."""
 
-    def __init__(self, folder, work):
+    def __init__(self, folder, work, config):
         self.log = work / "vacceld.log"
         self.socket = work / "vaccel.sock"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(  # pylint: disable=consider-using-with # ended by stop()
-                [folder / "src/daemon/vacceld", f"--config={work / 'vaccel.conf'}", f"--socket-path={self.socket}"],
+                [folder / "src/daemon/vacceld", f"--config={config}", f"--socket-path={self.socket}"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not self.socket.exists():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
@@ -125,11 +158,11 @@ class Daemon:
 class Guest:
     """A guest that measures one turn whenever it is told to."""
 
-    def __init__(self, options, work, module, socket, turns):
+    def __init__(self, options, work, module, socket, commands):
         self.work = work
         self.turn = 0
         script = work / "guest.sh"
-        script.write_text(self._script(options, turns))
+        script.write_text(self._script(commands))
         # The run's folder, and with it the share, is made where TMPDIR says.
         self.process = subprocess.Popen(  # pylint: disable=consider-using-with # ended by stop()
             [TOP / "tools/guest", f"--kind={options.guest}", "--device", socket, "--module", f"{module} poll_us={POLL_US}", "--timeout", "280",
@@ -138,13 +171,12 @@ class Guest:
         self._expect("ready")
 
     @staticmethod
-    def _script(options, turns):
+    def _script(commands):
         lines = ["out=$VACCEL_GUEST_OUT", "echo ready"]
-        for number, (size, seconds) in enumerate(turns):
-            bench = " ".join(shlex.quote(str(word)) for word in
-                             bench_words(options.vaccel, "virtio:/dev/vaccel0", size, seconds))
+        for number, words in enumerate(commands):
+            command = " ".join(shlex.quote(str(word)) for word in words)
             lines += [f"while [ ! -e $out/go.{number} ]; do sleep 0.1; done",
-                      f"{bench} > $out/said.{number} 2> $out/error.{number} || echo failed",
+                      f"{command} > $out/said.{number} 2> $out/error.{number} || echo failed",
                       f"echo done {number}"]
         return "\n".join(lines) + "\n"
 
@@ -161,7 +193,8 @@ class Guest:
     def _file(self, name):
         return next(self.work.glob("vaccel-guest.*/share/out")) / name
 
-    def measure(self):
+    def take_turn(self):
+        """Has it run its next command; returns the object that this prints."""
         self._file(f"go.{self.turn}").touch()
         self._expect(f"done {self.turn}")
         result = json.loads(self._file(f"said.{self.turn}").read_text())
@@ -197,19 +230,40 @@ def plan(options):
     return [(size, seconds) for size in options.sizes for _ in range(rounds)]
 
 
-def measure(options, work, module):
-    """Takes all turns; returns [(size, host's result, guest's result)]."""
-    turns = plan(options)
-    daemon, guest, results = Daemon(options.build, work), None, []
+def classify_words(program, transport):
+    return [program, "classify", "--transport", transport, "--model", "digits", "--json", *sorted(PICTURES.glob("*.png"))]
+
+
+def classify(options, work, guest):
+    """What guest and host see on pictures that the model was not trained with."""
+    say("classifying digits")
+    words = classify_words(options.vaccel, f"local:{work / 'models.conf'}")
+    rows = []
+    for host, in_guest in zip(json.loads(run(words, "classify on the host"))["images"], guest.take_turn()["images"]):
+        said = {name: {"label": row["labels"][0]["label"], "probability": row["labels"][0]["probability"]}
+                for name, row in (("guest", in_guest), ("host", host))}
+        rows.append({"picture": host["image"], "digit": pathlib.Path(host["image"]).name[0], **said})
+    return rows
+
+
+def measure(options, work, module, tensorflow):
+    """Takes all turns; returns [(size, host's result, guest's result)] and what was seen on pictures."""
+    turns, pictures = plan(options), []
+    daemon, guest, results = Daemon(options.build, work, work / ("models.conf" if tensorflow else "vaccel.conf")), None, []
     try:
         say("booting the guest")
-        guest = Guest(options, work, module, daemon.socket, turns)
+        device = "virtio:/dev/vaccel0"
+        commands = [bench_words(options.vaccel, device, size, seconds) for size, seconds in turns]
+        guest = Guest(options, work, module, daemon.socket,
+                      commands + ([classify_words(options.vaccel, device)] if tensorflow else []))
         say("the guest is up")
         for number, (size, seconds) in enumerate(turns):
             host = measure_host(options, work, size, seconds)
-            results.append((size, host, guest.measure()))
+            results.append((size, host, guest.take_turn()))
             if number + 1 == len(turns) or turns[number + 1][0] != size:
                 say(f"measured {size} x {size}")
+        if tensorflow:
+            pictures = classify(options, work, guest)
         guest.finish()
     except Failure as failure:
         log = daemon.log.read_text(errors="replace").strip()
@@ -218,7 +272,7 @@ def measure(options, work, module):
         if guest:
             guest.stop()
         daemon.stop()
-    return results
+    return results, pictures
 
 
 def side(samples, size):
@@ -278,6 +332,41 @@ def print_table(combined):
           f"back-end {by['plugin']} ({by['hardware']}), one thread, on {combined['where']['cpu']}.")
 
 
+def grey(path):
+    """The rows of one of our pictures: PNG of 8 bits grey, whose rows are stored as they are."""
+    data, at, packed, width = pathlib.Path(path).read_bytes(), 8, b"", 0
+    while at < len(data):
+        length, kind = struct.unpack(">I4s", data[at:at + 8])
+        if kind == b"IHDR":
+            width, = struct.unpack(">I", data[at + 8:at + 12])
+        if kind == b"IDAT":
+            packed += data[at + 8:at + 8 + length]
+        at += length + 12
+    pixels = zlib.decompress(packed)
+    return [pixels[row + 1:row + 1 + width] for row in range(0, len(pixels), width + 1)]
+
+
+def print_pictures(pictures):
+    for start in range(0, len(pictures), PICTURES_IN_A_ROW):
+        some = pictures[start:start + PICTURES_IN_A_ROW]
+        print()
+        for rows in zip(*(grey(picture["picture"]) for picture in some)):
+            print("  ".join("".join(SHADES[dot * len(SHADES) // 256] * 2 for dot in row) for row in rows).rstrip())
+        for name in ("guest", "host"):
+            texts = (f"{name + ':':<6} {picture[name]['label']} {picture[name]['probability'] * 100:5.1f} %"
+                     for picture in some)
+            print("  ".join(f"{text:<16}" for text in texts).rstrip())
+        wrong = ["it is a " + picture["digit"] if picture["guest"]["label"] != picture["digit"] else "" for picture in some]
+        if any(wrong):
+            print("  ".join(f"{text:<16}" for text in wrong).rstrip())
+    right = sum(picture["guest"]["label"] == picture["digit"] for picture in pictures)
+    apart = max(abs(picture["guest"]["probability"] - picture["host"]["probability"]) for picture in pictures)
+    same = sum(picture["guest"]["label"] == picture["host"]["label"] for picture in pictures)
+    print(f"\n{len(pictures)} held-out digits, classified in the guest by the host's TensorFlow: {right} right, {same} as on the "
+          f"host itself, probabilities at most {apart:.2g} apart.")
+    print("Half of them are those that the model is least sure of; of all 359 it knows 357 (models/digits/README.md).")
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="demo", allow_abbrev=False)
     parser.add_argument("--guest", choices=["qemu", "uml"], default="qemu")
@@ -304,29 +393,36 @@ def prepare(options):
     """Building takes the processors, preparing the guest mostly the network: both at once."""
     with concurrent.futures.ThreadPoolExecutor() as pool:
         guest = pool.submit(prepare_guest, options.guest)
-        building = pool.submit(build, options.build)
+        # What is built depends on whether it is there.
+        missing = fetch_tensorflow()
+        building = pool.submit(build, options.build, not missing)
         building.result()
-        return guest.result()
+        return (*guest.result(), missing)
 
 
 def set_plugins(options):
-    """The plugins of the build folder; on the host from here, in the daemon by inheritance."""
+    """The plugins of the build folder; on the host from here, in the daemon by inheritance. Returns what pictures lack."""
     found = sorted(options.build.glob("plugins/*/vaccel-*.so"))
     if not any(path.name == "vaccel-openblas.so" for path in found):
         say("the openblas plugin was not built: the reference plugin serves, which is slow")
+    absent = [name for name in ("models", "tensorflow") if not any(path.name == f"vaccel-{name}.so" for path in found)]
     os.environ["VACCEL_PLUGIN_DIR"] = ":".join(str(path.parent) for path in found)
+    return f"the plugin {absent[0]} was not built" if absent else ""
 
 
 def main():
     options = parse_arguments()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
-    describe, module = prepare(options)
-    set_plugins(options)
+    describe, module, missing = prepare(options)
+    missing = set_plugins(options) or missing
     work = pathlib.Path(tempfile.mkdtemp(prefix="vaccel-demo."))
     try:
         (work / "vaccel.conf").write_text(CONFIGURATION)
-        combined = combine(measure(options, work, module), describe)
+        (work / "models.conf").write_text(CONFIGURATION.rstrip() + MODELS_ORDER + "\n" + MODELS)
+        results, pictures = measure(options, work, module, not missing)
+        combined = combine(results, describe)
+        combined["pictures"] = pictures
     finally:
         shutil.rmtree(work, ignore_errors=True)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -340,6 +436,10 @@ def main():
     else:
         print_table(combined)
         print("Plots:", *plots)
+        if pictures:
+            print_pictures(pictures)
+        else:
+            print(f"No pictures were classified: {missing}.")
     say("done")
     return 0
 
