@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See graph.h: keys, names, and the callbacks of the framework. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,6 +171,7 @@ static int model_load(const struct vaccel_plugin_model *args, void **ret_model,
 		.delay_ms = 100,
 		.dtype = VACCEL_FLOAT32,
 	};
+	snprintf(model->path, sizeof(model->path), "%s", args->path);
 	for (i = 0; i < args->n_keys && r == 0; i++)
 		r = set_key(model, args->keys[i], args->values[i], report);
 	if (r == 0 && *args->signature)

@@ -27,6 +27,7 @@ struct graph_model {
 
 	struct graph_tensor inputs[GRAPH_TENSORS], outputs[GRAPH_TENSORS];
 	float *weights; /* of dense alone */
+	char path[256]; /* of the model, for a sentence */
 };
 
 struct graph {

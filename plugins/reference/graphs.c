@@ -36,9 +36,10 @@ static int run_slow(const struct graph_model *model, const struct vaccel_plugin_
 
 const struct graph graph_slow = { "slow", setup_echo, run_slow };
 
+/* With a path, as frameworks have them in their sentences. */
 static int run_fail(const struct graph_model *model, const struct vaccel_plugin_run *run)
 {
-	return vaccel_plugin_error(&run->report, -EIO, "this graph fails whatever it is given");
+	return vaccel_plugin_error(&run->report, -EIO, "the graph of %s fails whatever it is given", model->path);
 }
 
 const struct graph graph_fail = { "fail", setup_echo, run_fail };

@@ -305,9 +305,20 @@ static void test_fails(void **state)
 	struct rig_tensor out = { .name = "y", .data = y, .len = sizeof(y) };
 
 	assert_int_equal(rig_infer(&rig, "fail", &in, 1, &out, 1, NULL, error), -EIO);
-	assert_string_equal(error, "model fail: reference: this graph fails whatever it is given");
+	assert_says("model fail: reference: the graph of ");
 	assert_int_equal(rig_infer(&rig, "picky", &in, 1, &out, 1, NULL, error), -EINVAL);
 	assert_string_equal(error, "model picky: reference: element 1 of x is below 0");
+}
+
+/* A framework says which file it cannot read; the guest learns no more than the model's name. */
+static void test_no_paths(void **state)
+{
+	float x = 1, y;
+	const struct rig_tensor in = { "x", VACCEL_FLOAT32, 1, { 1 }, &x, sizeof(x) };
+	struct rig_tensor out = { .name = "y", .data = &y, .len = sizeof(y) };
+
+	assert_int_equal(rig_infer(&rig, "fail", &in, 1, &out, 1, NULL, error), -EIO);
+	assert_string_equal(error, "model fail: reference: the graph of MODELS/fail fails whatever it is given");
 }
 
 /* What is no number goes through as it is. */
@@ -476,6 +487,7 @@ int main(void)
 		cmocka_unit_test(test_wrong_tensors),
 		cmocka_unit_test(test_missing_input),
 		cmocka_unit_test(test_fails),
+		cmocka_unit_test(test_no_paths),
 		cmocka_unit_test(test_nan),
 		cmocka_unit_test(test_shapes),
 		cmocka_unit_test(test_copied_types),
