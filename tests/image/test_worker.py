@@ -21,7 +21,7 @@ default = reference models
 dir = {folder}/models
 
 [plugin models]
-decode_ms = 2000
+decode_ms = 500
 max_side = 16384
 
 [sandbox]
@@ -91,7 +91,7 @@ class Worker(fixture.Test):
         self.everything(url)
         file = self.folder / "bomb.png"
         file.write_bytes(bomb())
-        self.bad(url, file, "takes more than 2000 ms to decode")
+        self.bad(url, file, "takes more than 500 ms to decode")
         self.good(url)
         self.assertEqual(self.children(self.daemon.pid), [worker], "the worker died")
         self.assertNotIn("is not allowed", (self.folder / "log").read_text())
