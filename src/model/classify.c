@@ -47,7 +47,7 @@ static const struct vaccel_classify *params_of(const struct vaccel_plugin_call *
 int serve_failed(const struct vaccel_plugin_call *call, int r, const struct error *error)
 {
 	/* Limits of time are the host's, ETIMEDOUT would be the caller's deadline. */
-	r = r == -EOPNOTSUPP ? -EINVAL : r == -ETIMEDOUT ? -E2BIG : r;
+	r = r == -EOPNOTSUPP ? -EINVAL : r == -ETIME || r == -ETIMEDOUT ? -E2BIG : r;
 	return vaccel_plugin_error(&call->report, r, "%s", error->text);
 }
 
