@@ -2,12 +2,13 @@
 /* Models: a SavedModel's session and signature. What a frozen graph has instead is in frozen.c. */
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "tensorflow.h"
+#include "weights.h"
 
 enum {
 	CONFIG_INTRA_THREADS = 2,
@@ -143,7 +144,8 @@ int tf_model_study(struct tf_model *model, struct proto_bytes graph, const char 
 	if (r < 0)
 		return vaccel_plugin_error(report, r, "its graph is malformed");
 	/* Without them TensorFlow loads the model all the same, and each run fails. */
-	if (folder && traits.has_variables) {
+	if (folder && traits.has_variables &&
+	    !(weights_path(folder, index, sizeof(index)) && access(index, R_OK) == 0)) {
 		snprintf(index, sizeof(index), "%s/variables/variables.index", folder);
 		if (access(index, R_OK) < 0)
 			return vaccel_plugin_error(report, -errno, "its variables/variables.index cannot be read: %s",
@@ -172,6 +174,7 @@ static int load_saved(struct tf_model *model, const TF_SessionOptions *options,
 	char *text = strdup(wanted ? wanted : "serve");
 	TF_Buffer *meta = tf.NewBuffer();
 	TF_Status *status = tf.NewStatus();
+	char path[PATH_MAX];
 	int r = text ? 0 : -ENOMEM;
 
 	if (!r) {
@@ -182,6 +185,8 @@ static int load_saved(struct tf_model *model, const TF_SessionOptions *options,
 	}
 	if (!r)
 		r = read_meta_graph(model, meta, description, report);
+	if (!r && weights_path(description->path, path, sizeof(path)) && access(path, F_OK) == 0)
+		r = weights_share(model, path, report);
 	tf.DeleteStatus(status);
 	tf.DeleteBuffer(meta);
 	free(text);
@@ -229,6 +234,8 @@ int tf_model_new(const struct tf_settings *settings, const struct vaccel_plugin_
 		tf_model_free(model);
 	else
 		*ret_model = model;
+	/* Reading a graph leaves tens of MiB behind that nobody will want again. */
+	malloc_trim(0);
 	return r;
 }
 

@@ -9,6 +9,7 @@
  *	model.c      SavedModels
  *	frozen.c     frozen graphs
  *	run.c        inputs, a run, outputs
+ *	weights.c    variables in a file that several daemons map; share.c, the tool that makes it
  *	text.c       string tensors
  *	signature.c, keeps.c, proto.c
  *	             what a SavedModel says of itself
@@ -38,6 +39,7 @@
 
 /* Every function of TensorFlow that the plugin calls. */
 #define TF_FUNCTIONS(ROW)                \
+	ROW(AddInput)                    \
 	ROW(CloseSession)                \
 	ROW(DataTypeSize)                \
 	ROW(DeleteBuffer)                \
@@ -51,6 +53,7 @@
 	ROW(DeviceListCount)             \
 	ROW(DeviceListType)              \
 	ROW(Dim)                         \
+	ROW(FinishOperation)             \
 	ROW(GetAllOpList)                \
 	ROW(GetCode)                     \
 	ROW(GraphGetTensorNumDims)       \
@@ -63,11 +66,15 @@
 	ROW(NewBuffer)                   \
 	ROW(NewGraph)                    \
 	ROW(NewImportGraphDefOptions)    \
+	ROW(NewOperation)                \
 	ROW(NewSession)                  \
 	ROW(NewSessionOptions)           \
 	ROW(NewStatus)                   \
 	ROW(NewTensor)                   \
 	ROW(NumDims)                     \
+	ROW(OperationGetAttrMetadata)    \
+	ROW(OperationGetAttrString)      \
+	ROW(OperationGetAttrType)        \
 	ROW(OperationName)               \
 	ROW(OperationNumOutputs)         \
 	ROW(OperationOpType)             \
@@ -75,6 +82,7 @@
 	ROW(OperationOutputType)         \
 	ROW(SessionListDevices)          \
 	ROW(SessionRun)                  \
+	ROW(SetAttrType)                 \
 	ROW(SetConfig)                   \
 	ROW(StringCopy)                  \
 	ROW(StringDealloc)               \

@@ -2,9 +2,9 @@
 /*
  * Plugin tensorflow, through the functions of its framework: answers against TensorFlow's own, copies, errors, threads.
  *
- *	plugin-tensorflow PLUGIN.so PYTHON MAKER ABORTING.so
+ *	plugin-tensorflow PLUGIN.so PYTHON MAKER ABORTING.so SHARE
  *
- * MAKER (tensorflow-models) makes the models, with PYTHON. ABORTING.so is a library that ends the process that opens it.
+ * SHARE is the tool vaccel-tensorflow-share. MAKER (tensorflow-models) makes the models, with PYTHON. ABORTING.so is a library that ends the process that opens it.
  */
 #include <errno.h>
 #include <limits.h>
@@ -21,7 +21,7 @@
 enum { MAX_DATA = 1 << 16, THREADS = 8, ROUNDS = 100 };
 
 static struct harness h;
-static const char *folder;
+static const char *folder, *share_tool;
 
 /* One run: what goes in, and copies of what came out. */
 struct io {
@@ -606,6 +606,116 @@ static void check_unset(void)
 	free(io);
 }
 
+/* ---- shared weights ---- */
+
+/* FOLDER/NAME-shared out of FOLDER/NAME. */
+static int share(const char *name)
+{
+	char command[2048];
+
+	snprintf(command, sizeof(command), "'%s' '%s/%s' '%s/%s-shared' > '%s/share.log' 2>&1", share_tool, folder,
+		 name, folder, name, folder);
+	return system(command);
+}
+
+/* Where the file is mapped, or NULL; all mappings of it have to be shared and not writable. */
+static void *find_mapping(const char *name)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	char line[1024], access[8];
+	void *at = NULL;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		const char *found = strstr(line, name);
+
+		if (!found || !strstr(found, "weights.vaccel") || sscanf(line, "%p-%*x %7s", &at, access) != 2)
+			continue;
+		CHECK(!strcmp(access, "r--s"), "weights are mapped %s", access);
+	}
+	if (f)
+		fclose(f);
+	return at;
+}
+
+static void check_shared(void)
+{
+	static const float one[4] __attribute__((aligned(64))) = { 1, 1, 1, 1 };
+	const struct vaccel_plugin_tensor like = tensor("x", VACCEL_FLOAT32, NULL, 0, 2, 5, 8);
+	struct io *io = new_io();
+	void *model, *at;
+	int i, r;
+
+	CHECK(!share("dense") && !share("counter"), "%s fails", share_tool);
+	CHECK(share("dense") && share("absent"), "%s does not fail", share_tool);
+	model = must_load("dense-shared");
+	at = find_mapping("dense-shared");
+	CHECK(at != NULL, "the weights are not mapped");
+	CHECK(mprotect(at, 1, PROT_READ | PROT_WRITE) < 0 && errno == EACCES, "weights can be made writable");
+	if (model)
+		check_answers("dense", model, &like);
+	unload(model);
+	CHECK(!find_mapping("dense-shared"), "the weights stay mapped");
+	/* A variable that changes is a copy. */
+	io->in[0] = tensor("x", VACCEL_FLOAT32, one, sizeof(one), 1, 4, 0);
+	io->n_in = io->n_out = 1;
+	io->out[0] = "sum";
+	for (i = 0; i < 2; i++) {
+		model = must_load("counter-shared");
+		r = model ? run(model, io) : -1;
+		r = r ? r : run(model, io);
+		CHECK(!r && ((float *)io->data[0])[3] == 3, "a counter on shared weights, %d: error %d, %g", i, r,
+		      (double)((float *)io->data[0])[3]);
+		unload(model);
+	}
+	free(io);
+}
+
+/* Changes one byte of the file, or cuts it off there; then it is refused, or a variable has another value. */
+static void check_shared_broken(void)
+{
+	static const struct {
+		long at;
+		int byte; /* -1: the end */
+		int error;
+	} rows[] = {
+		{ 0, 'w', -EINVAL },	   { 8, 255, -EINVAL },	     { 16, 1, -EINVAL },
+		{ 24 + 512, 2, -EINVAL },  { 24, 'X', -EINVAL },     { 24 + 516, 9, -EINVAL },
+		{ 24 + 520, 77, -EINVAL }, { 24 + 584, 1, -EINVAL }, { 24 + 591, 127, -EINVAL },
+		{ 24 + 592, 1, -EINVAL },  { 1200, -1, -EINVAL },    { 3, -1, -EINVAL },
+		{ 0, -1, -EINVAL },
+	};
+	char path[512];
+	size_t i;
+
+	snprintf(path, sizeof(path), "%s/dense-shared/weights.vaccel", folder);
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		FILE *f = fopen(path, "r+");
+		void *model = NULL;
+		uint8_t all[4096];
+		size_t len;
+		int r;
+
+		if (!f)
+			abort();
+		len = fread(all, 1, sizeof(all), f);
+		fseek(f, rows[i].at, SEEK_SET);
+		if (rows[i].byte < 0)
+			r = ftruncate(fileno(f), rows[i].at);
+		else
+			r = fputc(rows[i].byte, f) < 0;
+		fclose(f);
+		r = r ? r : load("dense-shared", "", NULL, &model);
+		CHECK(r == rows[i].error && strstr(h.error, "weights.vaccel"), "weights, row %zu: %d: %s", i, r,
+		      h.error);
+		unload(r ? NULL : model);
+		f = fopen(path, "w");
+		if (!f || fwrite(all, 1, len, f) != len)
+			abort();
+		fclose(f);
+	}
+	unload(must_load("dense-shared"));
+}
+
 /* ---- threads ---- */
 
 struct worker {
@@ -789,19 +899,20 @@ static int make_models(const char *python, const char *maker)
 int main(int argc, char **argv)
 {
 	static void (*const checks[])(void) = {
-		check_signature, check_dense,	   check_convolution, check_lent,    check_two,
-		check_text,	 check_types,	   check_keepers,     check_choices, check_frozen,
-		check_broken,	 check_run_errors, check_unset,	      check_threads,
+		check_shared, check_shared_broken, check_signature, check_dense,   check_convolution, check_lent,
+		check_two,    check_text,	   check_types,	    check_keepers, check_choices,     check_frozen,
+		check_broken, check_run_errors,	   check_unset,	    check_threads,
 	};
 	size_t i;
 	int r;
 
-	if (argc != 5)
+	if (argc != 6)
 		return 2;
 	if (!*argv[2]) {
 		printf("skipped: there is no Python with TensorFlow (tools/tensorflow)\n");
 		return SKIPPED;
 	}
+	share_tool = argv[5];
 	folder = harness_folder();
 	if (!folder || make_models(argv[2], argv[3]))
 		return 1;
