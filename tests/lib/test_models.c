@@ -1,231 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The operations on models, against a daemon that answers as a test wants: what arrives there, what a caller gets of a good
- * answer, and that an answer which cannot be is refused and harms nobody.
- *
- * The model behind it all is called "tiny" and takes x, float32[?, 2], of which it gives "sum", float32[?], and "words",
- * string[2]; it tells two classes apart. A test may spoil an answer just before it is sent.
+ * The operations on models, against a daemon that answers as a test wants (tiny.h): what arrives there, what a caller gets of a
+ * good answer, and that an answer which cannot be is refused and harms nobody.
  */
-#include "fixture.h"
+#include "tiny.h"
 
 #include <endian.h>
 #include <poll.h>
 #include <vaccel/basic.h>
 
-#include "backend.h"
-
-#define N_USUAL 3 /* models in the list */
-
-static struct backend backend;
 static struct vaccel_context *context;
 static struct vaccel_session *session;
-static char path[] = "/tmp/vaccel-models.XXXXXX/sock";
-static char url[64];
-
-/* How the next answers are to be; under the backend's lock. */
-static struct {
-	void (*classified)(struct vaccel_classified *about, struct vaccel_label *labels);
-	void (*output)(struct vaccel_tensor_desc *sum, struct vaccel_tensor_desc *words);
-	void (*models)(struct vaccel_models *head, struct vaccel_model_row *rows);
-	void (*about)(struct vaccel_model_about *about, struct vaccel_tensor_desc *tensors, char *labels);
-	const char *words; /* elements of that output: 14 bytes */
-	uint32_t n_models;
-	bool growing;	      /* the list, each time that it is asked for */
-	uint32_t deadline_ms; /* seen */
-} script;
-
-/* ---- The other end ---- */
-
-static void put_label(struct vaccel_label *label, uint32_t index, float probability, const char *name)
-{
-	*label = (struct vaccel_label){ .index = htole32(index), .probability = probability };
-	snprintf(label->name, sizeof(label->name), "%s", name);
-}
-
-static void serve_classify(const struct vaccel_classify *params, void *const args[])
-{
-	struct vaccel_classified about = { .n_labels = htole32(params->k < 2 ? params->k : 2),
-					   .n_classes = htole32(2),
-					   .width = htole32(28),
-					   .height = htole32(14),
-					   .decode_ns = htole64(11),
-					   .prepare_ns = htole64(22),
-					   .run_ns = htole64(33),
-					   .batch = htole32(1),
-					   .reserved = htole32(99) };
-	struct vaccel_label *labels = args[2];
-
-	memset(labels, 0xee, params->k * sizeof(*labels));
-	put_label(&labels[0], 1, 0.75f, "one");
-	if (params->k > 1)
-		put_label(&labels[1], 0, 0.25f, "zero\033[2J");
-	if (script.classified)
-		script.classified(&about, labels);
-	memcpy(args[1], &about, sizeof(about));
-}
-
-static void put_desc(struct vaccel_tensor_desc *desc, const char *name, uint32_t dtype, uint32_t rank, int64_t dim,
-		     uint64_t len)
-{
-	memset(desc, 0, sizeof(*desc));
-	snprintf(desc->name, sizeof(desc->name), "%s", name);
-	desc->dtype = htole32(dtype);
-	desc->rank = htole32(rank);
-	desc->dims[0] = (int64_t)htole64((uint64_t)dim);
-	desc->len = htole64(len);
-}
-
-/* Inputs: x. Outputs: sum, words. */
-static void serve_infer(void *const args[], const uint64_t lens[])
-{
-	const struct vaccel_tensor_desc *asked = args[0];
-	struct vaccel_tensor_desc answers[2];
-	uint64_t rows = le64toh((uint64_t)asked[0].dims[0]);
-	const float *x = args[2];
-	float *sum = args[3];
-
-	put_desc(&answers[0], "sum", VACCEL_FLOAT32, 1, (int64_t)rows, rows * sizeof(float));
-	put_desc(&answers[1], "words", VACCEL_STRING, 1, 2, 14);
-	for (uint64_t i = 0; sum && lens[3] >= rows * sizeof(float) && i < rows; i++)
-		sum[i] = x[2 * i] + x[2 * i + 1];
-	if (args[4] && lens[4] >= 14)
-		memcpy(args[4], script.words, 14);
-	if (script.output)
-		script.output(&answers[0], &answers[1]);
-	memcpy(args[1], answers, sizeof(answers));
-}
-
-static void put_row(struct vaccel_model_row *row, const char *name, uint32_t number)
-{
-	*row = (struct vaccel_model_row){ .flags = htole32(VACCEL_MODEL_CLASSIFIES),
-					  .n_labels = htole32(2),
-					  .bytes = htole64(1000 + number) };
-	snprintf(row->name, sizeof(row->name), "%s-%u", name, number);
-	snprintf(row->framework, sizeof(row->framework), "none\n");
-	memset(row->hash, (int)number, sizeof(row->hash));
-}
-
-static void serve_list(void *const args[], const uint64_t lens[])
-{
-	struct vaccel_model_row *rows = args[1];
-	struct vaccel_models head = { .n_models = htole32(script.n_models), .changes = htole64(77) };
-	uint32_t room = (uint32_t)(lens[1] / sizeof(*rows)), n = script.n_models < room ? script.n_models : room;
-
-	for (uint32_t i = 0; i < n; i++)
-		put_row(&rows[i], "model", i);
-	head.n_rows = htole32(n);
-	if (script.models)
-		script.models(&head, rows);
-	memcpy(args[0], &head, sizeof(head));
-	script.n_models += script.growing ? 1000 : 0;
-}
-
-static void serve_info(void *const args[], const uint64_t lens[])
-{
-	struct vaccel_model_about about = { .n_inputs = htole32(1),
-					    .n_outputs = htole32(2),
-					    .n_tensors = htole32(3),
-					    .width = htole32(28),
-					    .height = htole32(14),
-					    .channels = htole32(3),
-					    .labels_len = htole64(9) };
-	struct vaccel_tensor_desc *tensors = args[1];
-
-	put_row(&about.row, "tiny", 7);
-	snprintf(about.signature, sizeof(about.signature), "serving");
-	snprintf(about.description, sizeof(about.description), "adds\tup");
-	put_desc(&tensors[0], "x", VACCEL_FLOAT32, 2, -1, 0);
-	tensors[0].dims[1] = (int64_t)htole64(2);
-	put_desc(&tensors[1], "sum", VACCEL_FLOAT32, UINT32_MAX, 5, 0);
-	put_desc(&tensors[2], "words", VACCEL_STRING, 1, 2, 0);
-	memcpy(args[2], "zero\0o\ne\0", 9);
-	if (script.about)
-		script.about(&about, tensors, args[2]);
-	memcpy(args[0], &about, sizeof(about));
-	assert_true(lens[1] >= 3 * sizeof(*tensors));
-}
-
-static void serve(struct backend *b, const struct wire_request *request, struct wire_response *response)
-{
-	void *args[OP_MAX_ARGS];
-	uint64_t lens[OP_MAX_ARGS];
-	const char *name = request->params;
-
-	if (request->type != VIRTIO_ACCEL_T_OP)
-		return;
-	script.deadline_ms = request->deadline_ms;
-	for (uint32_t i = 0; i < request->n_args; i++)
-		args[i] = backend_arg(b, request, i, &lens[i]);
-	if (request->op == VACCEL_OP_MODEL_LIST) {
-		serve_list(args, lens);
-	} else if (strcmp(name, "tiny") != 0) {
-		response->status = VIRTIO_ACCEL_S_NOENT;
-		response->detail = "there is no such model";
-		response->detail_len = (uint32_t)strlen(response->detail);
-	} else if (request->op == VACCEL_OP_IMAGE_CLASSIFY) {
-		serve_classify(request->params, args);
-	} else if (request->op == VACCEL_OP_INFER) {
-		serve_infer(args, lens);
-	} else {
-		serve_info(args, lens);
-	}
-}
-
-/* ---- Fixture ---- */
-
-#define SCRIPT(member_, value_)                      \
-	do {                                         \
-		pthread_mutex_lock(&backend.lock);   \
-		script.member_ = (value_);           \
-		pthread_mutex_unlock(&backend.lock); \
-	} while (0)
-
-static int make_folder(void **state)
-{
-	char *slash = strrchr(path, '/');
-
-	*slash = 0;
-	if (!mkdtemp(path))
-		return -1;
-	*slash = '/';
-	snprintf(url, sizeof(url), "shm:%s", path);
-	return 0;
-}
-
-static int remove_folder(void **state)
-{
-	*strrchr(path, '/') = 0;
-	return rmdir(path);
-}
 
 static int setup(void **state)
 {
-	const struct vaccel_context_options options = { .size = sizeof(options), .transport = url };
+	const struct vaccel_context_options options = { .size = sizeof(options), .transport = tiny_url };
 
-	memset(&script, 0, sizeof(script));
-	script.words = "\2\0\0\0\4\0\0\0hiyou!";
-	script.n_models = N_USUAL;
-	backend_init(&backend, path);
-	backend.answer = serve;
-	backend_start(&backend);
+	tiny_start();
 	return vaccel_context_new(&options, &context) < 0 || vaccel_session_open(context, &session) < 0;
 }
 
 static int teardown(void **state)
 {
 	vaccel_context_free(context);
-	backend_stop(&backend);
+	tiny_stop();
 	return 0;
-}
-
-static uint32_t ops_seen(void)
-{
-	uint32_t n;
-
-	pthread_mutex_lock(&backend.lock);
-	n = backend.n_ops;
-	pthread_mutex_unlock(&backend.lock);
-	return n;
 }
 
 /* ---- IMAGE_CLASSIFY ---- */
@@ -279,13 +78,13 @@ static void test_classify_bad_answers(void **state)
 	struct vaccel_classified about = { .width = 4711 };
 	struct vaccel_label labels[3];
 
-	SCRIPT(classified, no_end);
+	TINY_SET(classified, no_end);
 	assert_int_equal(classify(3, labels, NULL), 2);
 	assert_int_equal(strlen(labels[0].name), sizeof(labels[0].name) - 1);
-	SCRIPT(classified, too_many);
+	TINY_SET(classified, too_many);
 	assert_error(classify(3, labels, &about), -EPROTO, "4 labels");
 	assert_int_equal(about.width, 4711);
-	SCRIPT(classified, NULL);
+	TINY_SET(classified, NULL);
 	assert_int_equal(classify(3, labels, &about), 2);
 }
 
@@ -293,7 +92,7 @@ static void test_classify_mistakes(void **state)
 {
 	struct vaccel_label labels[1];
 	char name[80];
-	uint32_t before = ops_seen();
+	uint32_t before = tiny_ops_seen();
 
 	memset(name, 'n', sizeof(name));
 	name[sizeof(name) - 1] = 0;
@@ -308,7 +107,7 @@ static void test_classify_mistakes(void **state)
 	assert_error(vaccel_classify(session, "tiny", NULL, 9, 1, labels, NULL), -EINVAL, "NULL");
 	assert_error(vaccel_classify(session, "tiny", picture, 0, 1, labels, NULL), -EINVAL, "no bytes");
 	assert_error(vaccel_classify(NULL, "tiny", picture, 9, 1, labels, NULL), -EINVAL, "session");
-	assert_int_equal(ops_seen(), before);
+	assert_int_equal(tiny_ops_seen(), before);
 }
 
 /* ---- INFER ---- */
@@ -389,7 +188,7 @@ static void test_infer_small_room(void **state)
 	run.out[1].data = run.words;
 	run.out[1].room = run.out[1].len;
 	assert_error(infer(&run), -ERANGE, "output sum");
-	assert_memory_equal(run.words, script.words, 14);
+	assert_memory_equal(run.words, tiny.words, 14);
 	run.out[0].room = run.out[0].len;
 	assert_ok(infer(&run));
 	run_check(&run);
@@ -483,17 +282,17 @@ static void test_infer_bad_answers(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		run_init(&run);
 		run.out[0].len = 4711;
-		SCRIPT(output, cases[i].spoil);
+		TINY_SET(output, cases[i].spoil);
 		assert_error(infer(&run), -EPROTO, cases[i].words);
 		assert_true(run.out[0].len == 4711 && run.out[0].dtype == 0 && run.out[1].len == 0);
 	}
-	SCRIPT(output, NULL);
-	SCRIPT(words, "\2\0\0\0\5\0\0\0hiyou!");
+	TINY_SET(output, NULL);
+	TINY_SET(words, "\2\0\0\0\5\0\0\0hiyou!");
 	run_init(&run);
 	assert_error(infer(&run), -EPROTO, "strings of output words");
-	SCRIPT(words, "\2\0\0\0\xff\xff\xff\xffhiyou!");
+	TINY_SET(words, "\2\0\0\0\xff\xff\xff\xffhiyou!");
 	assert_error(infer(&run), -EPROTO, "strings of output words");
-	SCRIPT(words, "\2\0\0\0\4\0\0\0hiyou!");
+	TINY_SET(words, TINY_WORDS);
 	assert_ok(infer(&run));
 	run_check(&run);
 }
@@ -501,7 +300,7 @@ static void test_infer_bad_answers(void **state)
 static void test_infer_mistakes(void **state)
 {
 	struct vaccel_tensor many[VACCEL_MAX_TENSORS + 1];
-	uint32_t before = ops_seen();
+	uint32_t before = tiny_ops_seen();
 	char name[200];
 	struct run run;
 
@@ -539,7 +338,7 @@ static void test_infer_mistakes(void **state)
 		many[i] = run.in;
 	assert_error(vaccel_infer(session, "tiny", many, 14, run.out, 1), -EINVAL, "14 inputs and 1 outputs");
 	assert_error(vaccel_infer(session, "tiny", many, SIZE_MAX, run.out, 2), -EINVAL, "inputs");
-	assert_int_equal(ops_seen(), before);
+	assert_int_equal(tiny_ops_seen(), before);
 }
 
 /* Elements of strings are read within their bounds, whatever they say by now. */
@@ -606,9 +405,9 @@ static void test_submit(void **state)
 	assert_ok(vaccel_request_wait(first, 0));
 	run_check(&run);
 	assert_ptr_equal(vaccel_request_user_data(first), &options);
-	pthread_mutex_lock(&backend.lock);
-	assert_int_equal(script.deadline_ms, 60000);
-	pthread_mutex_unlock(&backend.lock);
+	pthread_mutex_lock(&tiny.backend.lock);
+	assert_int_equal(tiny.deadline_ms, 60000);
+	pthread_mutex_unlock(&tiny.backend.lock);
 	vaccel_request_free(first);
 	assert_ok(vaccel_classify_submit(session, "tiny", picture, sizeof(picture), 3, labels, &about, NULL, &first));
 	second = next();
@@ -636,7 +435,7 @@ static void test_submit_fails(void **state)
 	assert_error(vaccel_request_wait(request, -1), -ERANGE, "output sum needs 12 bytes");
 	assert_int_equal(run.out[0].len, 12);
 	vaccel_request_free(request);
-	SCRIPT(classified, too_many);
+	TINY_SET(classified, too_many);
 	assert_ok(vaccel_classify_submit(session, "tiny", picture, 9, 3, labels, NULL, NULL, &request));
 	assert_error(vaccel_request_wait(request, -1), -EPROTO, "4 labels");
 	vaccel_request_free(request);
@@ -677,12 +476,12 @@ static void test_catalog(void **state)
 	assert_error(vaccel_catalog_new(session, NULL), -EINVAL, "nowhere");
 	assert_error(vaccel_catalog_new(NULL, &catalog), -EINVAL, "session");
 	/* More than the first question had room for. */
-	SCRIPT(n_models, 2000);
+	TINY_SET(n_models, 2000);
 	assert_ok(vaccel_catalog_new(session, &catalog));
 	assert_string_equal(vaccel_catalog_row(catalog, 1999)->name, "model-1999");
 	assert_null(vaccel_catalog_row(catalog, 2000));
 	vaccel_catalog_free(catalog);
-	SCRIPT(n_models, 0);
+	TINY_SET(n_models, 0);
 	assert_ok(vaccel_catalog_new(session, &catalog));
 	assert_null(vaccel_catalog_row(catalog, 0));
 	vaccel_catalog_free(catalog);
@@ -713,20 +512,20 @@ static void test_catalog_bad_answers(void **state)
 {
 	struct vaccel_catalog *catalog;
 
-	SCRIPT(models, more_rows);
+	TINY_SET(models, more_rows);
 	assert_error(vaccel_catalog_new(session, &catalog), -EPROTO, "4 rows of 3");
-	SCRIPT(models, all_models);
+	TINY_SET(models, all_models);
 	assert_error(vaccel_catalog_new(session, &catalog), -EPROTO, "malformed");
-	SCRIPT(models, nameless);
+	TINY_SET(models, nameless);
 	assert_error(vaccel_catalog_new(session, &catalog), -EPROTO, "without a name");
-	SCRIPT(models, no_ends);
+	TINY_SET(models, no_ends);
 	assert_ok(vaccel_catalog_new(session, &catalog));
 	assert_int_equal(strlen(vaccel_catalog_row(catalog, 1)->name), 63);
 	assert_int_equal(strlen(vaccel_catalog_row(catalog, 1)->framework), 31);
 	vaccel_catalog_free(catalog);
-	SCRIPT(models, NULL);
-	SCRIPT(n_models, 1000);
-	SCRIPT(growing, true);
+	TINY_SET(models, NULL);
+	TINY_SET(n_models, 1000);
+	TINY_SET(growing, true);
 	assert_error(vaccel_catalog_new(session, &catalog), -EAGAIN, "more of them each time");
 }
 
@@ -827,11 +626,11 @@ static void test_model_bad_answers(void **state)
 	struct vaccel_model *model = NULL;
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		SCRIPT(about, cases[i].spoil);
+		TINY_SET(about, cases[i].spoil);
 		assert_error(vaccel_model_new(session, "tiny", &model), -EPROTO, cases[i].words);
 	}
 	assert_null(model);
-	SCRIPT(about, NULL);
+	TINY_SET(about, NULL);
 	assert_ok(vaccel_model_new(session, "tiny", &model));
 	vaccel_model_free(model);
 }
@@ -845,11 +644,11 @@ static void long_text(struct vaccel_model_about *about, struct vaccel_tensor_des
 static void test_model_grows(void **state)
 {
 	struct vaccel_model *model;
-	uint32_t before = ops_seen();
+	uint32_t before = tiny_ops_seen();
 
-	SCRIPT(about, long_text);
+	TINY_SET(about, long_text);
 	assert_ok(vaccel_model_new(session, "tiny", &model));
-	assert_int_equal(ops_seen(), before + 2);
+	assert_int_equal(tiny_ops_seen(), before + 2);
 	assert_string_equal(vaccel_model_label(model, 0), "zero");
 	vaccel_model_free(model);
 }
@@ -873,7 +672,7 @@ static void test_basic(void **state)
 	struct vaccel_model_info_output info = { .size = sizeof(info), .tensors = tensors, .room = 2 };
 	vaccel_session_t *basic;
 
-	setenv("VACCEL_TRANSPORT", url, 1);
+	setenv("VACCEL_TRANSPORT", tiny_url, 1);
 	/* The fake has one connection at a time. */
 	vaccel_context_free(context);
 	context = NULL;
@@ -927,5 +726,5 @@ int main(void)
 		TEST(test_basic),
 	};
 
-	return cmocka_run_group_tests(tests, make_folder, remove_folder);
+	return cmocka_run_group_tests(tests, tiny_make_folder, tiny_remove_folder);
 }
