@@ -195,6 +195,16 @@ class Many(Models):
         print(f"worker: {before} KiB of private memory, {growth} more after 8 versions", file=sys.stderr)
         self.assertLess(growth, 40 << 10)
 
+    def test_batches(self):
+        """Eight sessions' requests run together, with the answers that they have alone."""
+        batch = "[batch]\nmax = 8\ndelay_us = 20000\n"
+        self.install("pictures", PICTURES, 1, more=batch)
+        self.install("sums", SUMS, 1, more=batch)
+        url = self.start_daemon()
+        self.wait_for(url, "pictures", broken=False)
+        printed = self.load(url, 400)
+        self.assertGreater(int(printed.split()[-1]), 1, printed)
+
     def test_local(self):
         self.assertIn("2000 requests", self.load(self.local, 2000))
 
