@@ -17,7 +17,8 @@ void infer_answer(struct infer *infer, size_t output, const struct vaccel_plugin
 	memcpy(answer->dims, tensor->dims, tensor->rank * sizeof(answer->dims[0]));
 	if (!tensor->len || tensor->len > arg->len)
 		return;
-	memcpy(arg->data, tensor->data, tensor->len);
+	/* A model may give back its input, and a caller may ask for that where it is. */
+	memmove(arg->data, tensor->data, tensor->len);
 	if (infer->call->copied)
 		*infer->call->copied += tensor->len;
 }
