@@ -5,7 +5,10 @@
 
 struct proto proto_init(struct proto_bytes bytes)
 {
-	return (struct proto){ .at = bytes.data, .end = bytes.data + bytes.len };
+	static const uint8_t nothing;
+	const uint8_t *at = bytes.data ? bytes.data : &nothing;
+
+	return (struct proto){ .at = at, .end = at + bytes.len };
 }
 
 static bool malformed(struct proto *p)
