@@ -72,6 +72,17 @@ void ground_check(const void *data, size_t len)
 	CHECK(!"inside of a region");
 }
 
+bool ground_has(const void *data)
+{
+	for (size_t i = 0; i < memory.n; i++) {
+		const char *start = memory.rows[i].data, *at = data;
+
+		if (at >= start && at < start + parts[i].len)
+			return true;
+	}
+	return false;
+}
+
 uint8_t *ground_byte(size_t offset)
 {
 	offset %= GROUND_LEN;

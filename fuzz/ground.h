@@ -22,6 +22,8 @@
 struct vhost_memory *ground(struct input *in, size_t len);
 /* Aborts unless [data, data + len) lies in one region. */
 void ground_check(const void *data, size_t len);
+/* Whether it lies in one. */
+bool ground_has(const void *data);
 /* The byte at an offset of all regions together, for changes behind a parser's back. */
 uint8_t *ground_byte(size_t offset);
 

@@ -82,6 +82,13 @@ void worker_ack(struct worker *w, uint32_t id, uint32_t seq, int result, uint64_
 {
 }
 
+/* For the plugin: whether a guest could write there. */
+__attribute__((visibility("default"))) bool fuzz_is_guests(const void *data);
+bool fuzz_is_guests(const void *data)
+{
+	return ground_has(data);
+}
+
 /* ---- the worker ---- */
 
 static void set(const char *assignment)
@@ -222,6 +229,8 @@ static void check_answer(const uint8_t *answer, size_t room, const uint8_t *mess
 		memcpy(&header, message, sizeof(header));
 		CHECK(response.id == header.id);
 	}
+	/* The plugin's word for what it must not be given. */
+	CHECK(response.status != VIRTIO_ACCEL_S_IO);
 	if (response.status)
 		CHECK(response.value == 0 && (response.detail_len || room < sizeof(struct virtio_accel_resp) + 1));
 	learn(&header, &response, ids);
@@ -277,6 +286,11 @@ static void next(struct input *in, struct ids *ids)
 	struct vq_chain chain;
 
 	input_bytes(in, &plan, sizeof(plan));
+	if (plan.flags & FUZZ_REQUEST_WRITE) {
+		for (uint32_t i = 0; i < plan.raw_len % (MAX_RAW + 1); i++)
+			input_bytes(in, ground_byte(plan.op + i), 1);
+		return;
+	}
 	len = build(in, &plan, ids, whole);
 	room = plan.room * 8u;
 	split = plan.room % 2 && len ? plan.room % len : len;

@@ -13,6 +13,8 @@ enum {
 	FUZZ_REQUEST_RAW = 1,
 	FUZZ_REQUEST_RECOVERED = 2, /* a worker before took it */
 	FUZZ_REQUEST_BEGUN = 4,	    /* and a plugin began it */
+	FUZZ_REQUEST_WRITE =
+		8, /* is none: raw_len bytes that follow are put into the guest's memory, from offset op on */
 };
 
 struct fuzz_request {

@@ -108,7 +108,9 @@ static void guess_params(const struct op_desc *op, struct op_request *request)
 	for (size_t i = 0; i < op->n_params; i++) {
 		uint8_t *at = request->params + op->params[i].offset;
 
-		if (op->params[i].type == OP_PARAM_U64)
+		if (op->params[i].type == OP_PARAM_TEXT)
+			*at = 'm';
+		else if (op->params[i].type == OP_PARAM_U64)
 			memcpy(at, &(uint64_t){ 4 }, 8);
 		else if (op->params[i].type == OP_PARAM_F64)
 			memcpy(at, &(double){ 1 }, 8);
@@ -145,6 +147,43 @@ static void set_enums(const struct op_desc *op, struct op_request *request)
 	}
 }
 
+/* One input of four floats, one output: what the counts are depends on one another, and on the arguments. */
+static void set_infer(struct op_request *request)
+{
+	struct vaccel_infer *params = (struct vaccel_infer *)request->params;
+
+	params->n_inputs = params->n_outputs = 1;
+	request->n_args = 4;
+	request->args[0].len = 2 * sizeof(struct vaccel_tensor_desc);
+	request->args[2].len = 16;
+	request->args[3] = (struct op_arg){ .data = request, .len = 512, .dir = VIRTIO_ACCEL_DIR_OUT };
+}
+
+/* Puts bytes where an argument of as many lies, in n pieces. */
+static void put_memory(struct out *out, uint32_t offset, const void *bytes, size_t len, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		const struct fuzz_request write = { .flags = FUZZ_REQUEST_WRITE,
+						    .op = (uint32_t)(offset + i * 2 * (len / n)),
+						    .raw_len = (uint16_t)(len / n) };
+
+		put(out, &write, sizeof(write));
+		put(out, (const uint8_t *)bytes + i * (len / n), len / n);
+	}
+}
+
+static void put_descriptions(struct out *out, uint32_t n_extents, uint32_t dtype)
+{
+	const struct vaccel_tensor_desc descs[] = { { .name = "x",
+						      .dtype = htole32(dtype),
+						      .rank = htole32(1),
+						      .dims = { (int64_t)htole64(4) },
+						      .len = htole64(16) },
+						    { .name = "y" } };
+
+	put_memory(out, 0, descs, sizeof(descs), n_extents);
+}
+
 static void put_op(struct out *out, const struct op_desc *op, const struct op_request *request, bool registered,
 		   uint32_t n_extents)
 {
@@ -154,13 +193,15 @@ static void put_op(struct out *out, const struct op_desc *op, const struct op_re
 						.session = 2,
 						.op = op->id,
 						.params_len = (uint16_t)op->params_len,
-						.n_args = (uint8_t)op->n_args });
-	for (size_t i = 0; i < op->n_args; i++) {
+						.n_args = (uint8_t)request->n_args });
+	for (uint32_t i = 0; i < request->n_args; i++) {
+		const struct op_arg *arg = &request->args[i];
+
 		if (registered)
-			put_buffer(out, some_dir(op->args[i].dirs), (uint32_t)i * 512, 512);
+			put_buffer(out, (uint8_t)arg->dir, i * 512, arg->len);
 		else
-			put_extents(out, some_dir(op->args[i].dirs), (uint32_t)(GROUND_A + i * 1024), 512 / n_extents,
-				    n_extents);
+			put_extents(out, (uint8_t)arg->dir, (uint32_t)(GROUND_A + i * 1024),
+				    (uint32_t)arg->len / n_extents, n_extents);
 	}
 	op_params_encode(op, params, request->params);
 	put(out, params, op->params_len);
@@ -169,16 +210,34 @@ static void put_op(struct out *out, const struct op_desc *op, const struct op_re
 static void op_seed(const struct op_desc *op, bool registered, uint32_t n_extents)
 {
 	struct out out = { .len = 0 };
-	struct op_request request = { .op = op->id, .n_args = (uint32_t)op->n_args };
+	struct op_request request = { .op = op->id,
+				      .n_args = (uint32_t)op->n_args,
+				      .params_len = (uint32_t)op->params_len };
+	struct error error = { 0 };
 
 	for (size_t i = 0; i < op->n_args; i++)
 		request.args[i] = (struct op_arg){ .data = &out, .len = 512, .dir = some_dir(op->args[i].dirs) };
 	guess_params(op, &request);
 	if (op->check)
 		set_enums(op, &request);
+	if (op->id == VACCEL_OP_INFER)
+		set_infer(&request);
+	if (op->id == VACCEL_OP_MODEL_INFO)
+		request.args[0].len = sizeof(struct vaccel_model_about);
+	/* A request that is refused leads nowhere. */
+	if (op_check(&request, &error) < 0) {
+		fprintf(stderr, "seed of %s: %s\n", op->name, error.text);
+		abort();
+	}
 	put_request(&out, (struct fuzz_request){ .type = VIRTIO_ACCEL_T_SESSION_OPEN });
 	put_request(&out, (struct fuzz_request){ .type = VIRTIO_ACCEL_T_BUFFER_REGISTER, .session = 2, .n_args = 1 });
 	put_extents(&out, VIRTIO_ACCEL_DIR_INOUT, GROUND_A, 4096, registered ? 1 : 2);
+	/* Once with what is not to reach the plugin. */
+	for (int i = 0; op->check_parsed && i < 2; i++) {
+		put_descriptions(&out, n_extents, i == 0 ? 99 : VACCEL_FLOAT32);
+		if (i == 0)
+			put_op(&out, op, &request, registered, n_extents);
+	}
 	put_op(&out, op, &request, registered, n_extents);
 	put_request(&out, (struct fuzz_request){ .type = VIRTIO_ACCEL_T_BUFFER_UNREGISTER, .session = 2, .object = 2 });
 	put_request(&out, (struct fuzz_request){ .type = VIRTIO_ACCEL_T_SESSION_CLOSE, .session = 2 });

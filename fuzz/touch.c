@@ -1,12 +1,89 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A plugin that serves every op by reading all that it may read and writing all that it may write. */
+/*
+ * A plugin that serves every op by reading all that it may read and writing all that it may write. Of arguments that are
+ * parsed it demands what the engine promises: that they are its own, so that they do not change, and right. An op that finds
+ * otherwise fails with -EIO, which nothing else here does.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <vaccel/plugin.h>
+
+#include "op/name.h"
+#include "op/tensor.h"
 
 static volatile uint8_t sink;
 
+static uint64_t sum(const struct vaccel_plugin_arg *arg)
+{
+	const volatile uint8_t *bytes = arg->data;
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < arg->len; i++)
+		sum = sum * 31 + bytes[i];
+	return sum;
+}
+
+/* In the process of a fuzz target, which knows where its guest's memory is. */
+static bool is_guests(const void *data)
+{
+	bool (*ask)(const void *data);
+
+	*(void **)&ask = dlsym(RTLD_DEFAULT, "fuzz_is_guests");
+	return ask && ask(data);
+}
+
+static bool is_private(const struct vaccel_plugin_arg *arg)
+{
+	return !is_guests(arg->data) && (uintptr_t)arg->data % 64 == 0 && !arg->buffer && !arg->buffer_data &&
+	       sum(arg) == sum(arg);
+}
+
+static bool input_is_right(const struct vaccel_tensor_desc *desc, const struct vaccel_plugin_arg *arg)
+{
+	const struct op_dtype *type = op_dtype_find(le32toh(desc->dtype));
+	int64_t dims[VACCEL_MAX_RANK];
+	uint64_t n;
+
+	for (size_t i = 0; i < VACCEL_MAX_RANK; i++)
+		dims[i] = (int64_t)le64toh((uint64_t)desc->dims[i]);
+	return type && op_tensor_count(le32toh(desc->rank), dims, &n) == 0 && le64toh(desc->len) == arg->len &&
+	       (type->size ? n * type->size == arg->len : n * sizeof(uint32_t) <= arg->len);
+}
+
+static bool tensors_are_right(const struct vaccel_plugin_call *call)
+{
+	const struct vaccel_infer *params = call->params;
+	struct vaccel_tensor_desc desc;
+
+	for (uint32_t i = 0; i < params->n_inputs + params->n_outputs; i++) {
+		memcpy(&desc, (const uint8_t *)call->args[0].data + i * sizeof(desc), sizeof(desc));
+		if (!*desc.name || !op_text_ends(desc.name, sizeof(desc.name)) ||
+		    (i < params->n_inputs && !input_is_right(&desc, &call->args[2 + i])))
+			return false;
+	}
+	return true;
+}
+
+static int check(const struct vaccel_plugin_call *call)
+{
+	if (call->op != VACCEL_OP_IMAGE_CLASSIFY && call->op != VACCEL_OP_INFER)
+		return 0;
+	if (!is_private(&call->args[0]))
+		return vaccel_plugin_error(&call->report, -EIO, "an argument that is parsed is not its own");
+	if (call->op == VACCEL_OP_INFER && !tensors_are_right(call))
+		return vaccel_plugin_error(&call->report, -EIO, "descriptions of tensors are not checked");
+	return 0;
+}
+
 static int touch(const struct vaccel_plugin_call *call)
 {
+	int r = check(call);
+
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < call->n_args; i++) {
 		uint8_t *bytes = call->args[i].data;
 

@@ -133,8 +133,8 @@ struct vaccel_label {
  * are in row-major order. An input of a floating type in a registered buffer reaches the framework without a copy if it
  * starts at a multiple of 64 bytes.
  *
- * An output that needs more room than its argument has is not written: its description says what it needs, and the
- * request is successful (vaccel_infer() is not). Bytes behind a shorter one are undefined.
+ * An output that needs more room than its argument has is not given: its description says what it needs, and the
+ * request is successful (vaccel_infer() is not). Bytes of such an argument, and behind a shorter output, are undefined.
  */
 struct vaccel_infer {
 	char model[VACCEL_MODEL_NAME];

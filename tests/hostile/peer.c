@@ -249,7 +249,8 @@ void peer_free(struct peer *p)
 
 int hostile_setup(void **state)
 {
-	static const char config[] = "[order]\ndefault = fault reference\n[engine]\nthreads = 2\n";
+	static const char config[] = "[order]\ndefault = fault reference\ninfer = touch\nimage_classify = touch\n"
+				     "[engine]\nthreads = 2\n";
 
 	assert_int_equal(daemon_prepare(&rig_daemon, config), 0);
 	snprintf(rig_daemon.log, sizeof(rig_daemon.log), "%s/log", rig_daemon.folder);

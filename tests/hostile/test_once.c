@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Nothing in a ring is read twice: what was checked is what is used. No race decides that here. The pages of the ring are
- * taken away, and each instruction that wants one is let through by itself and written down with its address.
+ * Nothing in a ring is read twice, and nothing in an argument that is parsed: what was checked is what is used. No race
+ * decides that here. The pages are taken away, and each instruction that wants one is let through by itself and written down
+ * with its address.
  */
 #include "vhost/check.h"
 
+#include <errno.h>
 #include <linux/virtio_ring.h>
 #include <signal.h>
 #include <stdio.h>
 #include <ucontext.h>
 
+#include "unit/harness.h"
 #include "util/util.h"
 #include "vhost/vring.h"
 
@@ -190,11 +193,119 @@ static void broken_chain(void **state)
 	expect_once();
 }
 
+/* ---- Arguments ---- */
+
+#define ARG_LEN 700 /* somewhere in the watched memory */
+#define ARG_AT	4096
+
+static unsigned int total_reads(void)
+{
+	unsigned int n = 0;
+
+	for (size_t i = 0; i < WATCH; i++)
+		n += n_reads[i];
+	return n;
+}
+
+static unsigned int reads_before; /* the plugin ran */
+static uint64_t plugin_sum;
+
+/* A plugin that looks at all of it, twice. */
+static int look(const struct vaccel_plugin_call *call)
+{
+	const volatile uint8_t *bytes = call->args[0].data;
+
+	reads_before = total_reads();
+	plugin_sum = 0;
+	for (size_t i = 0; i < 2 * call->args[0].len; i++)
+		plugin_sum += bytes[i % call->args[0].len];
+	return 0;
+}
+
+/* Runs an operation whose first argument lies in watched memory; 0 or the error that it ended with. */
+static int run_watched(const void *arg, size_t len, struct op_request *op)
+{
+	static const char *const settings[] = { "models.dir=/", "order.default=probe-models", "engine.threads=1",
+						NULL };
+	char *memory = mmap(NULL, WATCH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct test_request request;
+	struct harness h;
+	int r;
+
+	assert_ptr_not_equal(memory, MAP_FAILED);
+	memcpy(memory + ARG_AT, arg, len);
+	harness_start(&h, NULL, settings);
+	harness_probe("probe-models")->run = look;
+	request_init(&h, &request, VACCEL_OP_NOOP, 1, harness_session(&h, 1));
+	op->session = request.engine.op.session;
+	op->args[0] = (struct op_arg){ memory + ARG_AT, len, 1 };
+	request.engine.op = *op;
+	reads_before = 0;
+	watch(memory);
+	request_submit(&h, &request);
+	await(&request.done);
+	unwatch();
+	r = request.engine.result;
+	harness_stop(&h);
+	munmap(memory, WATCH);
+	for (size_t i = 0; i < WATCH; i++)
+		if (n_reads[i] > 1)
+			fail_msg("%u reads at %#zx", n_reads[i], i);
+	return r;
+}
+
+static void a_picture(void **state)
+{
+	static struct vaccel_classified classified;
+	static struct vaccel_label label;
+	struct op_request op = {
+		.op = VACCEL_OP_IMAGE_CLASSIFY,
+		.n_args = 3,
+		.params_len = sizeof(struct vaccel_classify),
+		.args = { { 0 }, { &classified, sizeof(classified), 2 }, { &label, sizeof(label), 2 } }
+	};
+	uint8_t picture[ARG_LEN];
+
+	memcpy(op.params, &(struct vaccel_classify){ .model = "m", .k = 1 }, sizeof(struct vaccel_classify));
+	memset(picture, 3, sizeof(picture));
+	assert_int_equal(run_watched(picture, sizeof(picture), &op), 0);
+	assert_int_equal(plugin_sum, 2 * 3 * ARG_LEN);
+	/* All before the plugin, which has read all of it twice. */
+	assert_true(reads_before > 0);
+	assert_int_equal(total_reads(), reads_before);
+}
+
+static void descriptions(void **state)
+{
+	static const struct vaccel_tensor_desc descs[] = {
+		{ .name = "x", .dtype = VACCEL_FLOAT32, .rank = 1, .dims = { 4 }, .len = 16 }, { .name = "y" }
+	};
+	static struct vaccel_tensor_desc answer;
+	static float x[4], y[4];
+	struct op_request op = { .op = VACCEL_OP_INFER,
+				 .n_args = 4,
+				 .params_len = sizeof(struct vaccel_infer),
+				 .args = { { 0 }, { &answer, sizeof(answer), 2 }, { x, 16, 1 }, { y, 16, 2 } } };
+	struct vaccel_tensor_desc wrong[2];
+
+	memcpy(op.params, &(struct vaccel_infer){ "m", 1, 1 }, sizeof(struct vaccel_infer));
+	assert_int_equal(run_watched(descs, sizeof(descs), &op), 0);
+	assert_true(reads_before > 0);
+	assert_int_equal(total_reads(), reads_before);
+	/* The same when they are refused. */
+	memcpy(wrong, descs, sizeof(wrong));
+	wrong[1].len = 1;
+	assert_int_equal(run_watched(wrong, sizeof(wrong), &op), -EINVAL);
+	assert_int_equal(reads_before, 0);
+	assert_true(total_reads() > 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(direct_chain), T(indirect_chain), T(broken_chain) };
+	const struct CMUnitTest tests[] = { T(direct_chain), T(indirect_chain), T(broken_chain),
+					    cmocka_unit_test(a_picture), cmocka_unit_test(descriptions) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
