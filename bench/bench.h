@@ -126,6 +126,18 @@ struct bench_job {
 	uint64_t answer;
 };
 
+/* What came of a turn. */
+struct bench_turn {
+	uint64_t n;	     /* samples */
+	const uint64_t *ns;  /* valid until the runner's next command */
+	uint64_t n_ops;	     /* with those that the task's end() finished */
+	uint64_t n_warm;     /* operations before the first sample */
+	uint64_t elapsed_ns; /* from then on */
+	uint64_t cpu_ns;     /* of the measuring process */
+	uint64_t copied_bytes;
+	struct bench_parts parts;
+};
+
 /* What a measuring process does. On failure of a function nothing of it is left behind. */
 struct bench_task {
 	/* BENCH_RAW, BENCH_GUEST: starts the other end, which ends with this process; sets job->other or job->client. */
@@ -137,9 +149,12 @@ struct bench_task {
 	int (*end)(struct bench_job *job, uint64_t *ret_ops, struct error *error);
 	/* One operation, whose time is *ret_ns. */
 	int (*once)(struct bench_job *job, uint64_t *ret_ns, struct error *error);
-	/* A whole turn, with the warming up, of at most max samples; NULL: as often once(). */
-	int (*turn)(struct bench_job *job, uint64_t max, uint64_t turn_ns, uint64_t *samples, uint64_t *ret_n,
-		    struct error *error);
+	/*
+	 * A whole turn, with the warming up, of at most max samples; NULL: as often once(). ret_turn: n, n_ops, n_warm and
+	 * elapsed_ns are its to tell.
+	 */
+	int (*turn)(struct bench_job *job, uint64_t max, uint64_t turn_ns, uint64_t *samples,
+		    struct bench_turn *ret_turn, struct error *error);
 	/* Whether the results are right; NULL: there are none. */
 	int (*check)(struct bench_job *job, struct error *error);
 	void (*finish)(struct bench_job *job); /* of prepare() */
@@ -242,17 +257,6 @@ struct json_object *bench_where(void);
 
 /* A measuring process, seen from the one that has it measure. */
 struct bench_runner;
-
-struct bench_turn {
-	uint64_t n;	     /* samples */
-	const uint64_t *ns;  /* valid until the runner's next command */
-	uint64_t n_ops;	     /* with those that the task's end() finished */
-	uint64_t n_warm;     /* operations before the first sample */
-	uint64_t elapsed_ns; /* from then on */
-	uint64_t cpu_ns;     /* of the measuring process */
-	uint64_t copied_bytes;
-	struct bench_parts parts;
-};
 
 /* Why a command failed: an enum cli_status, what it was at, and the cause. */
 struct bench_failure {

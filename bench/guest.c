@@ -201,13 +201,19 @@ static int read_turn(struct bench_job *job, struct guest *guest, uint64_t max, u
 	return 0;
 }
 
-static int turn(struct bench_job *job, uint64_t max, uint64_t turn_ns, uint64_t *samples, uint64_t *ret_n,
+static int turn(struct bench_job *job, uint64_t max, uint64_t turn_ns, uint64_t *samples, struct bench_turn *ret_turn,
 		struct error *error)
 {
 	struct guest *guest = job->other_state;
+	uint64_t n = 0;
 	int r = order(guest, max, turn_ns, job->bench->warm, error);
 
-	return r < 0 ? r : read_turn(job, guest, max, samples, ret_n, error);
+	if (r == 0)
+		r = read_turn(job, guest, max, samples, &n, error);
+	*ret_turn = (struct bench_turn){ .n = n, .n_ops = n, .n_warm = job->bench->warm };
+	for (uint64_t i = 0; i < n; i++)
+		ret_turn->elapsed_ns += samples[i];
+	return r;
 }
 
 static int prepare(struct bench_job *job, uint64_t size, struct error *error)

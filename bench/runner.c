@@ -187,15 +187,16 @@ static int warm_up(struct area *area, struct bench_job *job)
 	return 0;
 }
 
-/* A turn of a task that takes it as a whole. What warms it up is not among what it tells. */
-static int take_turn(struct area *area, struct bench_job *job)
+/* A turn of a task that takes it as a whole. */
+static int take_turn(struct area *area, struct bench_job *job, struct bench_turn *ret_turn)
 {
 	struct error error = { 0 };
 
-	if (job->side->task->turn(job, area->max, area->turn_ns, area->samples, &area->n, &error) < 0)
+	if (job->side->task->turn(job, area->max, area->turn_ns, area->samples, ret_turn, &error) < 0)
 		return fail(area, CLI_FAILED, "failed", &error);
-	area->n_ops = area->n;
-	area->n_warm = job->bench->warm;
+	area->n = ret_turn->n;
+	area->n_ops = ret_turn->n_ops;
+	area->n_warm = ret_turn->n_warm;
 	return 0;
 }
 
@@ -203,8 +204,6 @@ static int take_samples(struct area *area, struct bench_job *job)
 {
 	uint64_t until = now_ns() + area->turn_ns;
 
-	if (job->side->task->turn)
-		return take_turn(area, job);
 	do {
 		if (once(area, job, &area->samples[area->n]) < 0)
 			return -1;
@@ -240,17 +239,9 @@ static uint64_t client_cpu_ns(const struct bench_job *job)
 	return bench_cpu_ns(getpid()) + (job->client > 0 ? bench_tree_cpu_ns(job->client) : 0);
 }
 
-/* Of a turn that was taken as a whole: the time to order it, and what warmed it up. */
-static void leave_out_rest(struct area *area)
-{
-	area->elapsed_ns = 0;
-	for (uint64_t i = 0; i < area->n; i++)
-		area->elapsed_ns += area->samples[i];
-	area->cpu_ns = area->cpu_ns * area->n / (area->n + area->n_warm);
-}
-
 static int turn(struct area *area, struct bench_job *job)
 {
+	struct bench_turn whole = { 0 };
 	uint64_t before, after, cpu, start;
 	int r = begin(area, job);
 
@@ -265,14 +256,17 @@ static int turn(struct area *area, struct bench_job *job)
 	cpu = client_cpu_ns(job);
 	start = now_ns();
 	if (r == 0)
-		r = take_samples(area, job);
+		r = job->side->task->turn ? take_turn(area, job, &whole) : take_samples(area, job);
 	if (r == 0)
 		r = end(area, job);
 	area->elapsed_ns = now_ns() - start;
 	area->cpu_ns = client_cpu_ns(job) - cpu;
 	area->parts = job->parts;
-	if (r == 0 && job->side->task->turn)
-		leave_out_rest(area);
+	if (r == 0 && whole.n) {
+		/* What warmed it up is in there, and the time to order it is not the operations'. */
+		area->elapsed_ns = whole.elapsed_ns;
+		area->cpu_ns = area->cpu_ns * whole.n_ops / (whole.n_ops + whole.n_warm);
+	}
 	if (r == 0)
 		r = copied_bytes(area, job, &after);
 	if (r == 0)

@@ -180,6 +180,20 @@ class Load(fixture.Test):
         self.assertGreater(result["other"], 0)
         self.assertLess(result["other"], result["requests"])
 
+    # ---- batches
+
+    def test_batched(self):
+        store = self.store("digits-batch", "digits")
+        expected = self.expected(("digits-batch", store / "digits-batch", self.digits()))
+        daemon = self.daemon(store)
+        result = self.load(daemon, 2000, expected)
+        self.clean(result, 2000)
+        print(f"up to {result['batched']} together", file=sys.stderr)
+        self.assertGreater(result["batched"], 1, "nothing ran together: the test is blind")
+        self.assertLessEqual(result["batched"], 8)
+        one = self.expected(("digits", store / "digits", self.digits()), name="alone")
+        self.assertEqual(self.load(daemon, 200, one)["batched"], 1)
+
     # ---- the worker dies
 
     def test_killed(self):
