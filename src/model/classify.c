@@ -9,28 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/serve.h"
+#include "model/block.h"
 #include "model/run.h"
 #include "model/top.h"
 #include "util/util.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "answers are written as they lie in memory");
-
-/* A request whose picture lies in the block. */
-struct job {
-	const struct vaccel_plugin_call *call;
-	int *result;
-	struct vaccel_classified answer;
-};
-
-struct block {
-	const struct serve *serve;
-	const struct model *model;
-	struct job *jobs;
-	size_t n_jobs; /* pictures in data */
-	size_t item;   /* bytes of one */
-	uint8_t *data;
-};
 
 /* Those of a block that run together. */
 struct part {
@@ -49,52 +33,6 @@ int serve_failed(const struct vaccel_plugin_call *call, int r, const struct erro
 	/* Limits of time are the host's, ETIMEDOUT would be the caller's deadline. */
 	r = r == -EOPNOTSUPP ? -EINVAL : r == -ETIME || r == -ETIMEDOUT ? -E2BIG : r;
 	return vaccel_plugin_error(&call->report, r, "%s", error->text);
-}
-
-/* ---- Pictures ---- */
-
-static int decode(const struct block *block, const struct vaccel_plugin_arg *arg, struct image *ret_image,
-		  struct error *error)
-{
-	const struct model_settings *settings = &block->serve->settings;
-	const struct image_limits limits = {
-		.bytes = settings->max_bytes,
-		.side = settings->max_side,
-		.pixels = settings->max_pixels,
-		.ms = settings->decode_ms,
-	};
-
-	return image_decode(arg->data, arg->len, &limits, block->model->rule.channels, ret_image, error);
-}
-
-/* Puts the picture of a request at the end of the block, or ends the request. */
-static void add_picture(struct block *block, const struct vaccel_plugin_call *call, int *result)
-{
-	struct job *job = &block->jobs[block->n_jobs];
-	struct image image = { 0 };
-	struct error error = { 0 };
-	uint64_t begin = now_ns(), decoded;
-	int r = decode(block, &call->args[0], &image, &error);
-
-	decoded = now_ns();
-	if (r == 0)
-		r = image_prepare(&image, &block->model->rule, block->data + block->n_jobs * block->item, block->item,
-				  &error);
-	*job = (struct job){
-		.call = call,
-		.result = result,
-		.answer = {
-			.width = image.width,
-			.height = image.height,
-			.decode_ns = decoded - begin,
-			.prepare_ns = now_ns() - decoded,
-		},
-	};
-	image_free(&image);
-	if (r < 0)
-		*result = serve_failed(call, r, &error);
-	else
-		block->n_jobs++;
 }
 
 /* ---- Answers ---- */
@@ -240,20 +178,13 @@ void classify_run_many(const struct serve *serve, struct model *model, const str
 		fail_all(calls, results, n, -EINVAL, text);
 		return;
 	}
-	/* Each picture begins at a multiple of its element's size; the first, where frameworks like it. */
-	block.item = image_prepared_len(&model->rule);
-	block.jobs = calloc(n, sizeof(*block.jobs));
-	block.data = block.jobs ? aligned_alloc(64, (n * block.item + 63) / 64 * 64) : NULL;
-	if (block.data) {
-		for (size_t i = 0; i < n; i++)
-			add_picture(&block, calls[i], &results[i]);
+	if (block_fill(&block, calls, results, n) == 0) {
 		run_block(&block);
 	} else {
 		snprintf(text, sizeof(text), "model %s: no memory for %zu pictures", model->name, n);
 		fail_all(calls, results, n, -ENOMEM, text);
 	}
-	free(block.data);
-	free(block.jobs);
+	block_free(&block);
 }
 
 int classify_run(const struct serve *serve, const struct vaccel_plugin_call *call)

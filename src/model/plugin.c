@@ -10,7 +10,7 @@
  *	store.c		models by name, references to their versions
  *	load.c		from a folder to a model: describe.c, labels.c, tree.c, hash.c, signature.c, picture.c
  *	run.c		one run of a model in its framework
- *	classify.c, top.c, infer.c, infer_check.c, infer_many.c, about.c	the operations
+ *	classify.c, block.c, top.c, infer.c, infer_check.c, infer_many.c, about.c	the operations
  *	batch.c		which of them run together
  *
  * A plugin has one state in a process, so one engine of a process can have models.

@@ -21,7 +21,9 @@
 #include "op/name.h"
 
 /* After an error of reading the folder itself, which may be one of this moment. */
-#define RETRY_NS UINT64_C(5000000000)
+#define RETRY_NS UINT64_C(1000000000)
+/* Loading what does not fit into memory now is tried less and less often. */
+#define RETRY_MOST_NS (512 * RETRY_NS)
 
 #define LOG(priority, ...) model_log(scan->store->host, (priority), __VA_ARGS__)
 
@@ -143,8 +145,20 @@ static void entry_remove(struct scan *scan, size_t at)
 
 /* ---- Loading ---- */
 
+/* Not the model's fault, and perhaps over soon. */
+static bool may_pass(int r)
+{
+	return r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -EAGAIN;
+}
+
 static void entry_failed(struct scan *scan, struct entry *entry, const struct error *error)
 {
+	entry->pending = may_pass(error->code);
+	if (entry->pending) {
+		entry->retry_ns = entry->retry_ns ? MIN(2 * entry->retry_ns, RETRY_MOST_NS) : RETRY_NS;
+		entry->since_ns = now_ns() + entry->retry_ns;
+		look_again(scan, entry->since_ns + scan->store->settings->settle_ms * UINT64_C(1000000));
+	}
 	entry_broken(scan->store, entry, true);
 	if (entry->serves)
 		LOG(LOG_WARNING, "model %s: what is installed now is broken, the version before it still serves: %s",
@@ -158,6 +172,7 @@ static void entry_loaded(struct scan *scan, struct entry *entry, struct model *m
 	const bool replaces = entry->serves != NULL;
 	char hex[2 * TREE_HASH + 1];
 
+	entry->retry_ns = 0;
 	model->version = ++scan->store->n_versions;
 	tree_hex(model->hash, hex);
 	entry_serve(scan->store, entry, model, false);
@@ -232,6 +247,7 @@ static void entry_seen(struct scan *scan, struct entry *entry, const uint8_t pri
 	entry->since_ns = now_ns();
 	entry->pending = true;
 	entry->present = true;
+	entry->retry_ns = 0;
 }
 
 static void look_into(struct scan *scan, struct entry *entry, int dir)
@@ -250,12 +266,10 @@ static void look_into(struct scan *scan, struct entry *entry, int dir)
 		memcpy(tree.print, &r, sizeof(r));
 	entry_seen(scan, entry, tree.print);
 	if (entry->pending && settled(scan, entry->since_ns)) {
-		if (r == 0) {
+		if (r == 0)
 			entry_load(scan, entry, dir, &tree);
-		} else {
-			entry->pending = false;
+		else
 			entry_failed(scan, entry, &error);
-		}
 	}
 	tree_free(&tree);
 }

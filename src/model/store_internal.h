@@ -20,6 +20,7 @@ struct entry {
 	bool pending;		  /* it has not been loaded */
 	bool present;		  /* the last scan saw it; if not: since since_ns */
 	uint64_t scan;		  /* that saw it last */
+	uint64_t retry_ns;	  /* after an error that may pass: time to the next attempt; 0: there was none */
 };
 
 struct store {

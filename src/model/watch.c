@@ -170,10 +170,17 @@ static int timeout_ms(const struct watch *watch)
 	return at_ns <= now ? 0 : (int)MIN((at_ns - now + 999999) / 1000000, INT_MAX);
 }
 
+static uint64_t earliest_ns(const struct watch *watch)
+{
+	return watch->looked_ns + watch->settings->settle_ms * UINT64_C(1000000);
+}
+
 static void on_event(struct watch *watch)
 {
-	if (read_events(watch))
-		watch->next_ns = MAX(now_ns(), watch->looked_ns + watch->settings->settle_ms * UINT64_C(1000000));
+	uint64_t at_ns = MAX(now_ns(), earliest_ns(watch));
+
+	if (read_events(watch) && (!watch->next_ns || at_ns < watch->next_ns))
+		watch->next_ns = at_ns;
 }
 
 static void *keeper_main(void *opaque)
@@ -181,9 +188,10 @@ static void *keeper_main(void *opaque)
 	struct watch *watch = opaque;
 
 	while (!__atomic_load_n(&watch->stop, __ATOMIC_ACQUIRE)) {
+		const bool soon = watch->next_ns && watch->next_ns <= earliest_ns(watch);
 		struct pollfd fds[] = {
 			{ .fd = watch->wake, .events = POLLIN },
-			{ .fd = watch->next_ns ? -1 : watch->inotify, .events = POLLIN },
+			{ .fd = soon ? -1 : watch->inotify, .events = POLLIN },
 		};
 		int n = poll(fds, ARRAY_SIZE(fds), timeout_ms(watch));
 		uint64_t count;

@@ -53,6 +53,18 @@ bool rig_logged(const char *text)
 
 /* ---- Life ---- */
 
+/* Of the rig that is started. */
+static struct rig *current;
+
+static int load_or_fail(const struct vaccel_plugin_model *model, void **ret_model,
+			const struct vaccel_plugin_report *report)
+{
+	if (!__atomic_load_n(&current->n_failing, __ATOMIC_RELAXED))
+		return current->reference.plugin->framework->model_load(model, ret_model, report);
+	__atomic_sub_fetch(&current->n_failing, 1, __ATOMIC_RELAXED);
+	return vaccel_plugin_error(report, -ENOMEM, "no memory today");
+}
+
 static const struct vaccel_plugin_framework *framework(const struct vaccel_plugin_host *host, size_t index,
 						       const char **ret_plugin, const char **ret_hardware)
 {
@@ -60,7 +72,7 @@ static const struct vaccel_plugin_framework *framework(const struct vaccel_plugi
 
 	*ret_plugin = "reference";
 	*ret_hardware = "CPU";
-	return index ? NULL : rig->reference.plugin->framework;
+	return index ? NULL : &rig->framework;
 }
 
 void rig_make(struct rig *rig)
@@ -85,6 +97,9 @@ int rig_start(struct rig *rig, char *const *keys)
 	must(harness_open(&rig->reference, getenv("VACCEL_REFERENCE_SO")) == 0, "the plugin reference");
 	must(harness_start(&rig->reference, NULL, 0, NULL) == 0, "the plugin reference");
 	must(harness_open(&rig->plugin, getenv("VACCEL_MODELS_SO")) == 0, "the plugin models");
+	current = rig;
+	rig->framework = *rig->reference.plugin->framework;
+	rig->framework.model_load = load_or_fail;
 	return harness_start_in(&rig->plugin, &rig->host, keys);
 }
 

@@ -20,6 +20,8 @@ struct rig {
 	char models[80]; /* of models, in it */
 	struct harness reference, plugin;
 	struct vaccel_plugin_host host;
+	struct vaccel_plugin_framework framework; /* of the plugin reference, but for how often loading fails */
+	unsigned int n_failing;			  /* loads that fail with -ENOMEM; atomic */
 };
 
 /* An input, or an output: data and room before, the rest afterwards. */

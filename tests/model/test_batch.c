@@ -53,12 +53,11 @@ struct picture {
 	size_t len;
 };
 
-static void picture_make(struct picture *p, const char *model, uint32_t seed)
+static void picture_make_sized(struct picture *p, const char *model, uint32_t seed, uint32_t width, uint32_t height)
 {
 	*p = (struct picture){ .params = { .k = 3 } };
 	snprintf(p->params.model, sizeof(p->params.model), "%s", model);
-	/* Sizes differ, too: what runs together is what is made of them. */
-	p->data = rig_png(5 + seed % 7, 4 + seed % 5, 3, seed, &p->len);
+	p->data = rig_png(width, height, 3, seed, &p->len);
 	p->args[0] = (struct vaccel_plugin_arg){ .data = p->data, .len = p->len, .dir = 1 };
 	p->args[1] = (struct vaccel_plugin_arg){ .data = &p->answer, .len = sizeof(p->answer), .dir = 2 };
 	p->args[2] = (struct vaccel_plugin_arg){ .data = p->labels, .len = sizeof(p->labels), .dir = 2 };
@@ -69,6 +68,12 @@ static void picture_make(struct picture *p, const char *model, uint32_t seed)
 					       .args = p->args,
 					       .n_args = 3,
 					       .report = { p->error, sizeof(p->error) } };
+}
+
+/* Sizes differ, too: what runs together is what is made of them. */
+static void picture_make(struct picture *p, const char *model, uint32_t seed)
+{
+	picture_make_sized(p, model, seed, 5 + seed % 7, 4 + seed % 5);
 }
 
 /* The same alone. */
@@ -132,6 +137,32 @@ static void test_bad_pictures(void **state)
 			picture_check(&pictures[i], MANY - 2);
 		}
 		free(pictures[i].data);
+	}
+}
+
+/* Large ones, which several threads decode. */
+static void test_large_pictures(void **state)
+{
+	struct picture pictures[MANY];
+	int results[MANY];
+
+	for (uint32_t round = 0; round < 3; round++) {
+		for (uint32_t i = 0; i < MANY; i++)
+			picture_make_sized(&pictures[i], "colour", i + 1, 100 + 50 * i, 150);
+		/* The first, and two side by side. */
+		pictures[0].args[0].len -= round == 1 ? 1000 : 0;
+		pictures[3].args[0].len -= round == 2 ? 1000 : 0;
+		pictures[4].args[0].len -= round == 2 ? 1000 : 0;
+		run_pictures(pictures, results, MANY);
+		for (size_t i = 0; i < MANY; i++) {
+			if (pictures[i].args[0].len < pictures[i].len) {
+				assert_int_equal(results[i], -EBADMSG);
+			} else {
+				assert_int_equal(results[i], 0);
+				picture_check(&pictures[i], MANY - round);
+			}
+			free(pictures[i].data);
+		}
 	}
 }
 
@@ -332,11 +363,11 @@ static void test_new_key(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_pictures),  cmocka_unit_test(test_bad_pictures),
-		cmocka_unit_test(test_mixed),	  cmocka_unit_test(test_picture_keys),
-		cmocka_unit_test(test_tensors),	  cmocka_unit_test(test_odd_tensors),
-		cmocka_unit_test(test_one_fails), cmocka_unit_test(test_tensor_keys),
-		cmocka_unit_test(test_new_key),
+		cmocka_unit_test(test_pictures),       cmocka_unit_test(test_bad_pictures),
+		cmocka_unit_test(test_large_pictures), cmocka_unit_test(test_mixed),
+		cmocka_unit_test(test_picture_keys),   cmocka_unit_test(test_tensors),
+		cmocka_unit_test(test_odd_tensors),    cmocka_unit_test(test_one_fails),
+		cmocka_unit_test(test_tensor_keys),    cmocka_unit_test(test_new_key),
 	};
 
 	return cmocka_run_group_tests_name("batch", tests, start, stop);

@@ -281,6 +281,23 @@ static void test_touched(void **state)
 	assert_false(rig_logged("model m: replaced"));
 }
 
+/* Want of memory is not the model's fault: it is tried again, and what changes meanwhile is seen. */
+static void test_no_memory(void **state)
+{
+	struct rig *rig = *state;
+	char error[RIG_ERROR];
+
+	rig_model(rig, "m", "echo", "");
+	rig->n_failing = 1;
+	start(rig);
+	assert_true(rig_logged("model m: broken: reference: no memory today"));
+	assert_int_equal(echo(rig, "m", error), -EIO);
+	rig_model(rig, "n", "echo", "");
+	assert_true(rig_wait(rig, "n", 0, NULL));
+	assert_true(rig_wait(rig, "m", 0, NULL));
+	assert_int_equal(echo(rig, "m", error), 0);
+}
+
 static void test_folder_again(void **state)
 {
 	struct rig *rig = *state;
@@ -425,11 +442,21 @@ static void test_no_folder(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(test_broken),	     CASE(test_links),		 CASE(test_class_count),
-		CASE(test_limits),	     CASE(test_come_and_go),	 CASE(test_half_copied),
-		CASE(test_replace),	     CASE(test_broken_replaces), CASE(test_touched),
-		CASE(test_folder_again),     CASE(test_blind),		 CASE(test_replace_under_load),
-		CASE(test_remove_in_flight), CASE(test_no_folder),
+		CASE(test_broken),
+		CASE(test_links),
+		CASE(test_class_count),
+		CASE(test_limits),
+		CASE(test_come_and_go),
+		CASE(test_half_copied),
+		CASE(test_replace),
+		CASE(test_broken_replaces),
+		CASE(test_touched),
+		CASE(test_no_memory),
+		CASE(test_folder_again),
+		CASE(test_blind),
+		CASE(test_replace_under_load),
+		CASE(test_remove_in_flight),
+		CASE(test_no_folder),
 	};
 
 	return cmocka_run_group_tests_name("store", tests, NULL, NULL);
