@@ -20,7 +20,7 @@ import witness  # pylint: disable=wrong-import-position
 VACCEL, VACCELD, CLIENT = (os.environ.get(name, "") for name in ("VACCEL", "VACCELD", "VACCEL_FAULT_CLIENT"))
 SOURCE = pathlib.Path(os.environ.get("VACCEL_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
 # Only what is stuck takes so long, however slow the machine.
-STUCK = 60
+STUCK = 90
 BUFFERS = 128
 
 # Runs the scripts do.0, do.1, ... as they appear in the folder that both sides see.
@@ -245,7 +245,7 @@ class Side:
             self.process.terminate()
             status = self.process.wait()
         # Clients of a test that failed hold the pipe, and may run for ever.
-        self.reader.join(STUCK / 4)
+        self.reader.join(STUCK / 6)
         while self.reader.is_alive():
             for pid in witness.having(f"VACCEL_GUEST_OUT={self.out}"):
                 os.kill(pid, signal.SIGKILL)
