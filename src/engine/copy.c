@@ -60,14 +60,14 @@ static int copy_arg(struct engine *engine, struct engine_request *request, uint3
 	copy->len = arg->len;
 	request->n_copies++;
 	request->copied += arg->len;
-	request->own_args |= 1u << index;
+	request->copied_args |= 1u << index;
 	arg->data = copy->data;
 	return 0;
 }
 
 HOT int copy_parsed(struct engine *engine, struct engine_request *request, const struct route *route)
 {
-	uint32_t set = route->parsed & ~request->own_args;
+	uint32_t set = route->parsed & ~request->own_args & ~request->copied_args;
 	int r = 0;
 
 	for (uint32_t i = 0; r == 0 && set; i++, set >>= 1)

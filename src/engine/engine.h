@@ -68,6 +68,7 @@ struct engine_request {
 		uint64_t len;
 	} copies[OP_MAX_PARSED];
 	uint32_t n_copies;
+	uint32_t copied_args;	/* set of those that lie in copies */
 	unsigned int candidate; /* which of the op's plugins is to try it */
 	uint64_t deadline_ns;	/* 0: none */
 	uint64_t batch_key;	/* 0: runs alone */

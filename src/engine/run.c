@@ -78,7 +78,7 @@ HOT static void fill_args(const struct engine_request *request, struct vaccel_pl
 
 		args[i] = (struct vaccel_plugin_arg){ .data = arg->data, .len = arg->len, .dir = arg->dir };
 		/* A copy lies in no buffer. */
-		if (request->pinned[i] && !(request->own_args & 1u << i)) {
+		if (request->pinned[i] && !(request->copied_args & 1u << i)) {
 			args[i].buffer = arg->buffer;
 			args[i].buffer_data = request->pinned[i]->mapping.data;
 			args[i].buffer_len = request->pinned[i]->len;

@@ -369,6 +369,7 @@ HOT static int prepare(struct engine *engine, struct engine_request *request)
 	request->end_ns = 0;
 	request->copied = 0;
 	request->n_copies = 0;
+	request->copied_args = 0;
 	request->candidate = 0;
 	if (r < 0)
 		return r;

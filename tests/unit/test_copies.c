@@ -165,6 +165,14 @@ static void a_copy_lies_in_no_buffer(void **state)
 	assert_ptr_not_equal(seen[0].data, picture);
 	assert_int_equal(seen[2].buffer, id);
 	assert_ptr_equal(seen[2].data, picture + 1024);
+	/* One that is private already stays in its buffer, and is said to. */
+	infer_init(&h, &request, session);
+	request.engine.own_args = UINT32_MAX;
+	request.engine.op.args[0] = (struct op_arg){ .len = sizeof(descs), .dir = 1, .buffer = id };
+	request_submit(&h, &request);
+	assert_int_equal(request_wait(&request), 0);
+	assert_int_equal(seen[0].buffer, id);
+	assert_ptr_equal(seen[0].data, picture);
 	/* It is let go of all the same. */
 	assert_int_equal(engine_buffer_remove(h.engine, OWNER, session, id, NULL), 0);
 	stop(&h);
