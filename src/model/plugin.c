@@ -130,12 +130,6 @@ static const struct vaccel_op_impl ops[] = {
 	VACCEL_IMPL(MODEL_INFO, model_info),
 };
 
-/* Of the keeper: looking, reading, watching, being woken. */
-static const char *const calls[] = {
-	"openat", "openat2", "read",	 "write", "close", "fstat",	    "newfstatat",	 "getdents64",
-	"fcntl",  "lseek",   "eventfd2", "poll",  "ppoll", "inotify_init1", "inotify_add_watch",
-};
-
 static const struct vaccel_plugin plugin = {
 	VACCEL_PLUGIN_HEADER,
 	.name = "models",
@@ -152,8 +146,6 @@ static const struct vaccel_plugin plugin = {
 	.ready = ready,
 	.unload = unload,
 	.hardware = hardware,
-	.calls = calls,
-	.n_calls = sizeof(calls) / sizeof(calls[0]),
 	.batch = batch,
 	.run_batch = run_batch,
 };
