@@ -135,7 +135,7 @@ static void put_lines(FILE *script, struct json_object *result)
 		any |= all.series[i].compared;
 		put_line_data(script, result, i, &all.series[i]);
 	}
-	fputs("set logscale x 2\nset yrange [0:*]\nset xlabel ", script);
+	fputs("set logscale x 2\nset format x '%.0f'\nset yrange [0:*]\nset xlabel ", script);
 	put_string(script, text_at(result, NULL, "key"));
 	fputs("\nset ylabel ", script);
 	put_string(script, text_at(result, NULL, "value_title"));
