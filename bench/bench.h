@@ -335,6 +335,11 @@ int bench_script_run(char *const *argv, char *line, size_t len, struct error *er
 /* Starts it; *ret_fd: what it prints. It is told to end when the calling process does. Its process id, or a negative errno. */
 pid_t bench_script_start(char *const *argv, int *ret_fd, struct error *error);
 
+/* ---- many.c ---- */
+
+/* The user data of the request of the job's context that completes next. */
+int bench_next_request(struct bench_job *job, void **ret_user_data, struct error *error);
+
 /* ---- classify.c ---- */
 
 /* Of benches that serve models: their folder. */

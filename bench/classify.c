@@ -10,7 +10,6 @@
 #include <ftw.h>
 #include <link.h>
 #include <math.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -231,24 +230,6 @@ static int seat_take(struct bench_job *job, struct seat *seat, uint64_t *ret_ns,
 	return r;
 }
 
-/* Whichever completes next. */
-static int next_seat(struct bench_job *job, struct seat **ret_seat, struct error *error)
-{
-	struct pollfd p = { .fd = vaccel_context_fd(job->context), .events = POLLIN };
-	struct vaccel_request *request;
-	int r;
-
-	if (p.fd < 0)
-		return fail(error, p.fd);
-	while ((r = vaccel_context_next(job->context, &request)) == -EAGAIN)
-		if (poll(&p, 1, -1) < 0 && errno != EINTR)
-			return error_set(error, -errno, "cannot poll");
-	if (r < 0)
-		return fail(error, r);
-	*ret_seat = vaccel_request_user_data(request);
-	return 0;
-}
-
 /*
  * From the first request to the last answer, so that no work is done outside of the time: several rounds at least, since what is
  * batched completes in rounds, and both ends of a turn are uneven.
@@ -258,19 +239,19 @@ static int eight_turn(struct bench_job *job, uint64_t max, uint64_t turn_ns, uin
 {
 	uint64_t start = now_ns(), submitted = 0, n = 0;
 	struct eight *eight = job->state;
-	struct seat *seat = NULL;
+	void *done = NULL;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < eight->n && submitted < max; i++, submitted++)
 		r = seat_submit(&eight->seats[i], error);
 	while (r == 0 && n < submitted) {
-		r = next_seat(job, &seat, error);
+		r = bench_next_request(job, &done, error);
 		if (r == 0)
-			r = seat_take(job, seat, &samples[n], error);
+			r = seat_take(job, done, &samples[n], error);
 		n += r == 0;
 		if (r < 0 || submitted == max || (submitted >= ROUNDS * eight->n && now_ns() - start >= turn_ns))
 			continue;
-		r = seat_submit(seat, error);
+		r = seat_submit(done, error);
 		submitted++;
 	}
 	*ret_turn = (struct bench_turn){ .n = n, .n_ops = n, .elapsed_ns = now_ns() - start };

@@ -119,18 +119,12 @@ static int many_begin(struct bench_job *job, struct error *error)
 	return r;
 }
 
-/* The seat whose request completes next. One alone is waited for as a synchronous caller would. */
-static int next_seat(struct bench_job *job, struct many *many, struct seat **ret_seat, struct error *error)
+int bench_next_request(struct bench_job *job, void **ret_user_data, struct error *error)
 {
+	struct pollfd p = { .fd = vaccel_context_fd(job->context), .events = POLLIN };
 	struct vaccel_request *request;
-	struct pollfd p = { .events = POLLIN };
 	int r;
 
-	if (many->n == 1) {
-		*ret_seat = &many->seats[0];
-		return 0;
-	}
-	p.fd = vaccel_context_fd(job->context);
 	if (p.fd < 0)
 		return fail(error, p.fd);
 	while ((r = vaccel_context_next(job->context, &request)) == -EAGAIN)
@@ -138,8 +132,18 @@ static int next_seat(struct bench_job *job, struct many *many, struct seat **ret
 			return error_set(error, -errno, "cannot poll");
 	if (r < 0)
 		return fail(error, r);
-	*ret_seat = vaccel_request_user_data(request);
+	*ret_user_data = vaccel_request_user_data(request);
 	return 0;
+}
+
+/* The seat whose request completes next. One alone is waited for as a synchronous caller would. */
+static int next_seat(struct bench_job *job, struct many *many, struct seat **ret_seat, struct error *error)
+{
+	void *seat = &many->seats[0];
+	int r = many->n == 1 ? 0 : bench_next_request(job, &seat, error);
+
+	*ret_seat = seat;
+	return r;
 }
 
 static int many_once(struct bench_job *job, uint64_t *ret_ns, struct error *error)
