@@ -86,7 +86,7 @@ static size_t count_helpers(const struct filling *f)
 
 	for (size_t i = 0; i < f->n; i++)
 		bytes += f->calls[i]->args[0].len;
-	if (bytes < WORTH_HELP)
+	if (f->n < 2 || bytes < WORTH_HELP)
 		return 0;
 	if (!threads)
 		threads = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? (size_t)CPU_COUNT(&cpus) : 1;

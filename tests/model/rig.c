@@ -65,6 +65,12 @@ static int load_or_fail(const struct vaccel_plugin_model *model, void **ret_mode
 	return vaccel_plugin_error(report, -ENOMEM, "no memory today");
 }
 
+static int run_counted(const struct vaccel_plugin_run *run)
+{
+	__atomic_add_fetch(&current->n_begun, 1, __ATOMIC_RELAXED);
+	return current->reference.plugin->framework->model_run(run);
+}
+
 static const struct vaccel_plugin_framework *framework(const struct vaccel_plugin_host *host, size_t index,
 						       const char **ret_plugin, const char **ret_hardware)
 {
@@ -100,6 +106,7 @@ int rig_start(struct rig *rig, char *const *keys)
 	current = rig;
 	rig->framework = *rig->reference.plugin->framework;
 	rig->framework.model_load = load_or_fail;
+	rig->framework.model_run = run_counted;
 	return harness_start_in(&rig->plugin, &rig->host, keys);
 }
 
@@ -187,19 +194,26 @@ void rig_remove(struct rig *rig, const char *path)
 
 /* ---- Waiting ---- */
 
-bool rig_row(struct rig *rig, const char *name, struct vaccel_model_row *ret_row)
+enum { ROOM = 64 };
+
+static void list(struct rig *rig, struct vaccel_models *ret_models, struct vaccel_model_row rows[ROOM])
 {
-	enum { ROOM = 64 };
 	const struct vaccel_model_list params = { 0 };
-	struct vaccel_models models = { 0 };
-	struct vaccel_model_row rows[ROOM];
 	const struct vaccel_plugin_arg args[] = {
-		{ .data = &models, .len = sizeof(models), .dir = 2 },
-		{ .data = rows, .len = sizeof(rows), .dir = 2 },
+		{ .data = ret_models, .len = sizeof(*ret_models), .dir = 2 },
+		{ .data = rows, .len = ROOM * sizeof(*rows), .dir = 2 },
 	};
 	char error[RIG_ERROR];
 
 	must(rig_run(rig, VACCEL_OP_MODEL_LIST, &params, sizeof(params), args, 2, NULL, error) == 0, error);
+}
+
+bool rig_row(struct rig *rig, const char *name, struct vaccel_model_row *ret_row)
+{
+	struct vaccel_models models;
+	struct vaccel_model_row rows[ROOM];
+
+	list(rig, &models, rows);
 	for (uint32_t i = 0; i < models.n_rows; i++) {
 		if (!strcmp(rows[i].name, name)) {
 			*ret_row = rows[i];
@@ -207,6 +221,15 @@ bool rig_row(struct rig *rig, const char *name, struct vaccel_model_row *ret_row
 		}
 	}
 	return false;
+}
+
+uint64_t rig_changes(struct rig *rig)
+{
+	struct vaccel_models models;
+	struct vaccel_model_row rows[ROOM];
+
+	list(rig, &models, rows);
+	return models.changes;
 }
 
 static bool wait_for(struct rig *rig, const char *name, bool listed, uint32_t flags, const uint8_t * not )

@@ -22,6 +22,7 @@ struct rig {
 	struct vaccel_plugin_host host;
 	struct vaccel_plugin_framework framework; /* of the plugin reference, but for how often loading fails */
 	unsigned int n_failing;			  /* loads that fail with -ENOMEM; atomic */
+	unsigned int n_begun;			  /* runs, those that have ended too; atomic */
 };
 
 /* An input, or an output: data and room before, the rest afterwards. */
@@ -52,6 +53,8 @@ void rig_remove(struct rig *rig, const char *path);
 
 /* All rows of MODEL_LIST; false: that name is not listed. */
 bool rig_row(struct rig *rig, const char *name, struct vaccel_model_row *ret_row);
+/* The counter of MODEL_LIST. */
+uint64_t rig_changes(struct rig *rig);
 /* Waits until the name is listed with these flags (outdated or broken), and with another hash than not, which may be NULL. */
 bool rig_wait(struct rig *rig, const char *name, uint32_t flags, const uint8_t * not );
 bool rig_wait_gone(struct rig *rig, const char *name);

@@ -203,6 +203,17 @@ static void test_picture_takes_long(void **state)
 	assert_int_equal(start(NULL), 0);
 }
 
+/* The plugin has one state; a second engine of the process is told so, and the first one goes on. */
+static void test_second_engine(void **state)
+{
+	struct vaccel_plugin_report report = { error, sizeof(error) };
+	struct vaccel_model_row row;
+
+	assert_int_equal(rig.plugin.plugin->load(&rig.host, &report), -EBUSY);
+	assert_says("another engine of this process has models already");
+	assert_true(rig_row(&rig, "dense", &row));
+}
+
 /* ---- INFER ---- */
 
 static float one[] = { 1, 2, 3, 4, 5, 6 }, other[] = { 10, 20, 30, 40, 50, 60 };
@@ -496,6 +507,7 @@ int main(void)
 		cmocka_unit_test(test_bad_pictures),
 		cmocka_unit_test(test_picture_limits),
 		cmocka_unit_test(test_picture_takes_long),
+		cmocka_unit_test(test_second_engine),
 		cmocka_unit_test(test_infer),
 		cmocka_unit_test(test_too_small),
 		cmocka_unit_test(test_output_over_input),

@@ -181,12 +181,14 @@ static void test_come_and_go(void **state)
 
 	start(rig);
 	assert_int_equal(echo(rig, "m", error), -ENOENT);
+	assert_int_equal(rig_changes(rig), 0);
 	rig_model(rig, "m", "echo", "");
 	assert_true(rig_wait(rig, "m", 0, NULL));
 	assert_int_equal(echo(rig, "m", error), 0);
 	rig_remove(rig, "m");
 	assert_true(rig_wait_gone(rig, "m"));
 	assert_int_equal(echo(rig, "m", error), -ENOENT);
+	assert_true(rig_changes(rig) >= 2);
 	/* The name as a file is no model; and a folder with a model in it appears at once. */
 	rig_text(rig, "m", "");
 	rig_model(rig, ".new", "echo", "");
@@ -226,6 +228,7 @@ static void test_replace(void **state)
 	rig_exchange(rig, ".new", "m");
 	assert_true(rig_wait(rig, "m", 0, row.hash));
 	assert_true(rig_logged("model m: replaced"));
+	assert_int_equal(rig_changes(rig), 2);
 	/* What was there before comes back, by two renames. */
 	rig_rename(rig, "m", ".old");
 	rig_rename(rig, ".new", "m");
@@ -371,7 +374,7 @@ static void *work(void *arg)
 /* The model is replaced again and again, and no request notices. */
 static void test_replace_under_load(void **state)
 {
-	enum { WORKERS = 4, ROUNDS = 20 };
+	enum { WORKERS = 4, ROUNDS = 12 };
 	struct rig *rig = *state;
 	struct worker workers[WORKERS];
 	struct vaccel_model_row row;
@@ -416,10 +419,11 @@ static void test_remove_in_flight(void **state)
 	struct worker w = { .rig = rig };
 	char error[RIG_ERROR];
 
-	rig_model(rig, "slow", "slow", "[reference]\ndelay_ms = 1500");
+	rig_model(rig, "slow", "slow", "[reference]\ndelay_ms = 1000");
 	start(rig);
 	assert_int_equal(pthread_create(&w.thread, NULL, run_slow, &w), 0);
-	usleep(100000);
+	while (!__atomic_load_n(&rig->n_begun, __ATOMIC_RELAXED))
+		usleep(1000);
 	rig_remove(rig, "slow");
 	assert_true(rig_wait_gone(rig, "slow"));
 	assert_int_equal(echo(rig, "slow", error), -ENOENT);
