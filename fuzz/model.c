@@ -6,6 +6,7 @@
 #include "fuzz.h"
 
 #include "lib/answer.h"
+#include "op/name.h"
 #include "op/tensor.h"
 #include "util/util.h"
 
@@ -70,7 +71,7 @@ static void models(struct input *in, size_t room)
 	if (answer_models(head, rows, room, &error) == 0) {
 		CHECK(head->n_rows <= room && head->n_rows <= head->n_models);
 		for (uint32_t i = 0; i < head->n_rows; i++) {
-			CHECK(*rows[i].name);
+			CHECK(op_model_name_valid(rows[i].name));
 			check_text(rows[i].name, sizeof(rows[i].name));
 			check_text(rows[i].framework, sizeof(rows[i].framework));
 		}

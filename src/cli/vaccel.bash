@@ -22,12 +22,15 @@ _vaccel_url()
 # Completes $2, the beginning of a model's name: those that the other end has, if it answers at once.
 _vaccel_model()
 {
-	local transport=()
+	local transport=() name
 
 	if [[ $COMP_LINE =~ [[:space:]](-t|--transport)[[:space:]=]+([^[:space:]]+) ]]; then
 		transport=(--transport "${BASH_REMATCH[2]}")
 	fi
-	mapfile -t COMPREPLY < <(compgen -W "$(timeout 2 "$1" models --names "${transport[@]}" 2>/dev/null)" -- "$2")
+	# Not through compgen -W, which would expand what somebody else's daemon calls a name.
+	while read -r name; do
+		[[ $name != "$2"* || ! $name =~ ^[A-Za-z0-9._-]+$ ]] || COMPREPLY+=("$name")
+	done < <(timeout 2 "$1" models --names "${transport[@]}" 2>/dev/null)
 }
 
 _vaccel()

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "op/name.h"
 #include "op/tensor.h"
 #include "util/util.h"
 
@@ -123,8 +124,9 @@ static int mend_row(struct vaccel_model_row *row, struct error *error)
 	row->flags = le32toh(row->flags);
 	row->n_labels = le32toh(row->n_labels);
 	row->bytes = le64toh(row->bytes);
-	if (!*row->name)
-		return error_set(error, -EPROTO, "models: the answer has one without a name");
+	/* Nothing else may be one, and scripts paste it. */
+	if (!op_model_name_valid(row->name))
+		return error_set(error, -EPROTO, "models: the answer has one that is called \"%s\"", row->name);
 	return 0;
 }
 

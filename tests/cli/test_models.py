@@ -339,6 +339,15 @@ class Local(Models, fixture.Test):
             done = subprocess.run(["bash", "-c", script, "bash", str(fixture.SOURCE / "src/cli/vaccel.bash"), fixture.PROGRAM,
                                    words[0], "-t", self.url, *words[1:]], capture_output=True, text=True, check=False)
             self.assertEqual((done.stderr, done.stdout), ("", "digits\n"))
+        # Somebody else's program may say anything.
+        liar = self.folder / "vaccel"
+        liar.write_text('#!/bin/sh\n[ "$1" = models ] || exec "$REAL" "$@"\necho \'$(touch pwned)\'; echo "d*"; echo dee\n')
+        liar.chmod(0o755)
+        done = subprocess.run(["bash", "-c", script, "bash", str(fixture.SOURCE / "src/cli/vaccel.bash"), str(liar), "models", ""],
+                              capture_output=True, text=True, check=False, cwd=self.folder,
+                              env={**os.environ, "REAL": fixture.PROGRAM})
+        self.assertEqual((done.stderr, [word for word in done.stdout.split() if word[0] != "-"]), ("", ["dee"]))
+        self.assertFalse((self.folder / "pwned").exists())
 
 
 class Usage(fixture.Test):

@@ -503,6 +503,11 @@ static void nameless(struct vaccel_models *head, struct vaccel_model_row *rows)
 	rows[1].name[0] = 0;
 }
 
+static void strange(struct vaccel_models *head, struct vaccel_model_row *rows)
+{
+	strcpy(rows[2].name, "$(reboot)");
+}
+
 static void no_ends(struct vaccel_models *head, struct vaccel_model_row *rows)
 {
 	memset(&rows[1], 'x', sizeof(rows[1]));
@@ -517,7 +522,9 @@ static void test_catalog_bad_answers(void **state)
 	TINY_SET(models, all_models);
 	assert_error(vaccel_catalog_new(session, &catalog), -EPROTO, "malformed");
 	TINY_SET(models, nameless);
-	assert_error(vaccel_catalog_new(session, &catalog), -EPROTO, "without a name");
+	assert_error(vaccel_catalog_new(session, &catalog), -EPROTO, "one that is called \"\"");
+	TINY_SET(models, strange);
+	assert_error(vaccel_catalog_new(session, &catalog), -EPROTO, "one that is called \"$(reboot)\"");
 	TINY_SET(models, no_ends);
 	assert_ok(vaccel_catalog_new(session, &catalog));
 	assert_int_equal(strlen(vaccel_catalog_row(catalog, 1)->name), 63);
@@ -621,7 +628,7 @@ static void test_model_bad_answers(void **state)
 		{ labels_missing, "label 2 of 3" },
 		{ endless_text, "malformed" },
 		{ endless_labels, "4294967295 labels" },
-		{ nameless_model, "without a name" },
+		{ nameless_model, "called \"\"" },
 	};
 	struct vaccel_model *model = NULL;
 
