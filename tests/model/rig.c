@@ -59,6 +59,10 @@ static struct rig *current;
 static int load_or_fail(const struct vaccel_plugin_model *model, void **ret_model,
 			const struct vaccel_plugin_report *report)
 {
+	void (*on_load)(struct rig *) = __atomic_exchange_n(&current->on_load, NULL, __ATOMIC_ACQ_REL);
+
+	if (on_load)
+		on_load(current);
 	if (!__atomic_load_n(&current->n_failing, __ATOMIC_RELAXED))
 		return current->reference.plugin->framework->model_load(model, ret_model, report);
 	__atomic_sub_fetch(&current->n_failing, 1, __ATOMIC_RELAXED);

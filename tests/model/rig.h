@@ -22,6 +22,7 @@ struct rig {
 	struct vaccel_plugin_host host;
 	struct vaccel_plugin_framework framework; /* of the plugin reference, but for how often loading fails */
 	unsigned int n_failing;			  /* loads that fail with -ENOMEM; atomic */
+	void (*on_load)(struct rig *rig);	  /* called once, when a model is loaded next, and set to NULL */
 	unsigned int n_begun;			  /* runs, those that have ended too; atomic */
 };
 

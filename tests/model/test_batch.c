@@ -241,7 +241,6 @@ static void sum_check(const struct sum *s)
 		assert_int_equal(s->infer.answers[i].dims[1], 2);
 		assert_int_equal(s->infer.answers[i].len, s->rows * 2 * sizeof(float));
 	}
-	assert_string_equal(s->infer.answers[0].name, "sum");
 }
 
 /* Requests of one row and of several. */
@@ -259,6 +258,7 @@ static void test_tensors(void **state)
 	for (size_t i = 0; i < MANY; i++) {
 		assert_int_equal(results[i], 0);
 		sum_check(&sums[i]);
+		assert_string_equal(sums[i].infer.answers[0].name, "sum");
 		/* Two inputs that were put behind others, and two outputs. */
 		assert_int_equal(sums[i].infer.copied, 4 * sums[i].rows * 2 * sizeof(float));
 	}
@@ -279,6 +279,11 @@ static void test_odd_tensors(void **state)
 	/* One output alone, which has no room. */
 	sums[2].infer.params.n_outputs = 1;
 	sums[2].infer.args[4].len = 1;
+	/* The outputs in another order. */
+	strcpy(sums[5].infer.descs[2].name, "difference");
+	strcpy(sums[5].infer.descs[3].name, "sum");
+	sums[5].infer.args[4].data = sums[5].difference;
+	sums[5].infer.args[5].data = sums[5].sum;
 	sums[3].infer.descs[1].dims[0] = 1;
 	sums[3].infer.descs[1].len /= 2;
 	rig.plugin.plugin->run_batch(calls, results, MANY);
@@ -295,6 +300,7 @@ static void test_odd_tensors(void **state)
 		assert_int_equal(results[i], 0);
 		sum_check(&sums[i]);
 	}
+	assert_string_equal(sums[5].infer.answers[0].name, "difference");
 }
 
 /* The framework refuses all because of one: each runs by itself then. */

@@ -284,6 +284,32 @@ static void test_touched(void **state)
 	assert_false(rig_logged("model m: replaced"));
 }
 
+static void replace_again(struct rig *rig)
+{
+	rig_exchange(rig, ".newer", "m");
+}
+
+/* A version that is replaced while it is loaded may have been read in part from the next: it is never served. */
+static void test_replaced_while_loading(void **state)
+{
+	struct rig *rig = *state;
+	struct vaccel_model_row row;
+
+	rig_model(rig, "m", "echo", "");
+	start(rig);
+	assert_true(rig_row(rig, "m", &row));
+	rig_model(rig, ".new", "echo", "description = new");
+	rig_model(rig, ".newer", "echo", "description = newer");
+	__atomic_store_n(&rig->on_load, replace_again, __ATOMIC_RELEASE);
+	rig_exchange(rig, ".new", "m");
+	assert_true(rig_wait(rig, "m", 0, row.hash));
+	assert_int_equal(rig_changes(rig), 2);
+	assert_true(rig_row(rig, "m", &row));
+	usleep(100000);
+	assert_true(rig_wait(rig, "m", 0, NULL));
+	assert_int_equal(rig_changes(rig), 2);
+}
+
 /* Want of memory is not the model's fault: it is tried again, and what changes meanwhile is seen. */
 static void test_no_memory(void **state)
 {
@@ -455,6 +481,7 @@ int main(void)
 		CASE(test_replace),
 		CASE(test_broken_replaces),
 		CASE(test_touched),
+		CASE(test_replaced_while_loading),
 		CASE(test_no_memory),
 		CASE(test_folder_again),
 		CASE(test_blind),
