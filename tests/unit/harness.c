@@ -162,3 +162,77 @@ int gate_run(const struct vaccel_plugin_call *call)
 	await(&current_gate->leave);
 	return current_gate->result;
 }
+
+#define STORM_OWNER    1
+#define STORM_THREADS  3
+#define STORM_REQUESTS 400
+
+static void *storm_main(void *arg)
+{
+	struct storm *storm = arg;
+
+	for (int i = 0; i < STORM_REQUESTS; i++) {
+		struct test_request *request = &storm->requests[i];
+		uint64_t random = test_random(&storm->seed);
+
+		storm->plan->request(storm, request, storm->sessions[random >> 1 & 1], random);
+		if (random >> 2 & 1)
+			request->engine.op.deadline_ms = 60000;
+		engine_submit(storm->h->engine, &request->engine, random >> 3 & 1 ? UINT64_MAX : 0);
+		if ((random >> 4 & 15) == 0)
+			engine_cancel(storm->h->engine, STORM_OWNER, request->engine.id, NULL);
+	}
+	for (int i = 0; i < STORM_REQUESTS; i++)
+		await(&storm->requests[i].done);
+	return NULL;
+}
+
+static void check_storm(struct storm *storm)
+{
+	for (int i = 0; i < STORM_REQUESTS; i++) {
+		const struct test_request *request = &storm->requests[i];
+
+		assert_int_equal(request->n_done, 1);
+		assert_true(request->engine.result == 0 || request->engine.result == -ECANCELED ||
+			    request->engine.result == storm->plan->may_end);
+		/* Refused by some, run by none, or run by the last of at most three. */
+		assert_true(request->n_started <= 3);
+	}
+	free(storm->requests);
+}
+
+void storm_run(const struct storm_plan *plan)
+{
+	struct storm storms[STORM_THREADS];
+	pthread_t threads[STORM_THREADS];
+	struct probe *probes[3];
+	struct harness h;
+	uint64_t shared;
+
+	harness_start(&h, NULL, plan->settings);
+	for (int i = 0; i < 3; i++) {
+		probes[i] = harness_probe(plan->plugins[i]);
+		plan->set(probes[i]);
+	}
+	shared = harness_session(&h, STORM_OWNER);
+	for (unsigned int i = 0; i < STORM_THREADS; i++) {
+		storms[i] = (struct storm){ &h,
+					    { shared, harness_session(&h, STORM_OWNER) },
+					    i + 1,
+					    plan,
+					    calloc(STORM_REQUESTS, sizeof(struct test_request)) };
+		assert_non_null(storms[i].requests);
+		assert_int_equal(pthread_create(&threads[i], NULL, storm_main, &storms[i]), 0);
+	}
+	for (unsigned int i = 0; i < STORM_THREADS; i++)
+		pthread_join(threads[i], NULL);
+	/* After it no done() is under way, so what is counted is final. */
+	harness_stop(&h);
+	for (unsigned int i = 0; i < STORM_THREADS; i++)
+		check_storm(&storms[i]);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(probes[i]->violations, 0);
+		assert_true(probes[i]->runs > 0);
+		assert_int_equal(probes[i]->opens, probes[i]->closes);
+	}
+}

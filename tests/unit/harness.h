@@ -44,6 +44,27 @@ int request_wait(struct test_request *request);
 /* All four, with owner 1. */
 int harness_run(struct harness *h, struct test_request *request, uint32_t op, uint64_t session);
 
+/* Several threads that each submit many requests, in a session of their own or one that they share, and cancel some. */
+struct storm {
+	struct harness *h;
+	uint64_t sessions[2];
+	uint64_t seed;
+	const struct storm_plan *plan;
+	struct test_request *requests;
+};
+
+struct storm_plan {
+	const char *const *settings;
+	const char *plugins[3]; /* all of them serve */
+	void (*set)(struct probe *probe);
+	/* Initialises one; random decides which. */
+	void (*request)(struct storm *storm, struct test_request *request, uint64_t session, uint64_t random);
+	int may_end; /* with this error, besides having run and having been cancelled */
+};
+
+/* Runs it, and checks that each ended once and no thread model was violated. */
+void storm_run(const struct storm_plan *plan);
+
 /* For probe->run: tells that it entered, then waits for leave. */
 struct gate {
 	sem_t entered, leave;

@@ -378,16 +378,6 @@ static void model_one_runs_one(void **state)
 
 /* ---- Many at once ---- */
 
-#define STORM_THREADS  3
-#define STORM_REQUESTS 400
-
-struct storm {
-	struct harness *h;
-	uint64_t sessions[2];
-	unsigned int seed;
-	struct test_request *requests;
-};
-
 static int refuse_some(const struct vaccel_plugin_call *call)
 {
 	static atomic_uint n;
@@ -396,78 +386,29 @@ static int refuse_some(const struct vaccel_plugin_call *call)
 	return atomic_fetch_add(&n, 1) * 0x9e3779b1u >> 31 ? -EOPNOTSUPP : 0;
 }
 
-static void *storm_main(void *arg)
+static void storm_request(struct storm *storm, struct test_request *request, uint64_t session, uint64_t random)
 {
-	struct storm *storm = arg;
-	uint64_t seed = storm->seed;
-
-	for (int i = 0; i < STORM_REQUESTS; i++) {
-		struct test_request *request = &storm->requests[i];
-		uint64_t random = test_random(&seed);
-
-		request_init(storm->h, request, random & 1 ? VACCEL_OP_NOOP : VACCEL_OP_SGEMM, OWNER,
-			     storm->sessions[random >> 1 & 1]);
-		if (random >> 2 & 1)
-			request->engine.op.deadline_ms = 10000;
-		engine_submit(storm->h->engine, &request->engine, random >> 3 & 1 ? UINT64_MAX : 0);
-		if ((random >> 4 & 15) == 0)
-			engine_cancel(storm->h->engine, OWNER, request->engine.id, NULL);
-	}
-	for (int i = 0; i < STORM_REQUESTS; i++)
-		await(&storm->requests[i].done);
-	return NULL;
+	request_init(storm->h, request, random & 1 ? VACCEL_OP_NOOP : VACCEL_OP_SGEMM, OWNER, session);
 }
 
-static void check_storm(struct storm *storm)
+static void storm_probe(struct probe *probe)
 {
-	for (int i = 0; i < STORM_REQUESTS; i++) {
-		const struct test_request *request = &storm->requests[i];
-
-		assert_int_equal(request->n_done, 1);
-		/* The last plugin of the order may be one that refuses. */
-		assert_true(request->engine.result == 0 || request->engine.result == -ECANCELED ||
-			    request->engine.result == -EOPNOTSUPP);
-		/* Refused by some, run by none, or run by the last of at most three. */
-		assert_true(request->n_started <= 3);
-	}
-	free(storm->requests);
+	probe->run = refuse_some;
 }
 
 static void storm(const char *order)
 {
-	static const char *const names[] = { "probe-one", "probe-session", "probe-any" };
 	const char *const settings[] = { order, "engine.threads=3", NULL };
-	struct storm storms[STORM_THREADS];
-	pthread_t threads[STORM_THREADS];
-	struct probe *probes[3];
-	struct harness h;
-	uint64_t shared;
+	const struct storm_plan plan = {
+		.settings = settings,
+		.plugins = { "probe-one", "probe-session", "probe-any" },
+		.set = storm_probe,
+		.request = storm_request,
+		/* The last plugin of the order may be one that refuses. */
+		.may_end = -EOPNOTSUPP,
+	};
 
-	harness_start(&h, NULL, settings);
-	for (int i = 0; i < 3; i++) {
-		probes[i] = harness_probe(names[i]);
-		probes[i]->run = refuse_some;
-	}
-	shared = harness_session(&h, OWNER);
-	for (unsigned int i = 0; i < STORM_THREADS; i++) {
-		storms[i] = (struct storm){ &h,
-					    { shared, harness_session(&h, OWNER) },
-					    i + 1,
-					    calloc(STORM_REQUESTS, sizeof(struct test_request)) };
-		assert_non_null(storms[i].requests);
-		assert_int_equal(pthread_create(&threads[i], NULL, storm_main, &storms[i]), 0);
-	}
-	for (unsigned int i = 0; i < STORM_THREADS; i++)
-		pthread_join(threads[i], NULL);
-	/* After it no done() is under way, so what is counted is final. */
-	harness_stop(&h);
-	for (unsigned int i = 0; i < STORM_THREADS; i++)
-		check_storm(&storms[i]);
-	for (int i = 0; i < 3; i++) {
-		assert_int_equal(probes[i]->violations, 0);
-		assert_true(probes[i]->runs > 0);
-		assert_int_equal(probes[i]->opens, probes[i]->closes);
-	}
+	storm_run(&plan);
 }
 
 static void storms(void **state)
