@@ -83,7 +83,7 @@ struct vaccel_op_impl {
 struct vaccel_plugin_batch {
 	uint64_t key;	   /* requests of one op and key may run together; 0: this one runs alone */
 	uint32_t max;	   /* requests at once, at least 2 */
-	uint32_t delay_us; /* that the first one waits for others */
+	uint32_t delay_us; /* that the first one waits for others; never longer than half the time to its deadline */
 };
 
 /* ---- Frameworks ---- */
