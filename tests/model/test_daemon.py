@@ -125,6 +125,13 @@ class Models(fixture.Test):
     def log(self):
         return (self.folder / "log").read_text()
 
+    def wait_logged(self, text):
+        for _ in range(1200):
+            if text in self.log():
+                return
+            time.sleep(0.05)
+        self.fail(f"not logged: {text}; but: {self.log()}")
+
     def worker(self):
         return self.children(self.daemon.pid)[0]
 
@@ -160,12 +167,8 @@ class Replace(Models):
         self.install("sums", SUMS.replace("graph = add", "graph = none"), 1)
         self.install("bad", "[model]\nframework = reference\nfile = {version}\n{more}", 1)
         self.wait_for(url, "bad", broken=True)
-        for _ in range(600):
-            if "what is installed now is broken" in self.log():
-                break
-            time.sleep(0.05)
-        self.assertIn("model sums: what is installed now is broken, the version before it still serves: reference: "
-                      "[reference] graph = 'none' is none of the graphs", self.log())
+        self.wait_logged("model sums: what is installed now is broken, the version before it still serves: reference: "
+                         "[reference] graph = 'none' is none of the graphs")
         self.assertIn("model bad: broken: 1: cannot open", self.log())
         done = self.vaccel("classify", PICTURE, "--model", "bad", "--transport", url, status=fixture.FAILED)
         self.assertIn("bad: is installed but broken", done.stderr)
@@ -174,11 +177,9 @@ class Replace(Models):
 
     def test_removed(self):
         url = self.start_daemon()
+        self.wait_for(url, "sums", broken=False)
         (self.models / "sums").unlink()
-        for _ in range(600):
-            if "model sums: removed" in self.log():
-                break
-            time.sleep(0.05)
+        self.wait_logged("model sums: removed")
         done = self.vaccel("models", "sums", "--transport", url, status=fixture.FAILED)
         self.assertIn("there is no model 'sums'", done.stderr)
         self.wait_for(url, "pictures", broken=False)
