@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures like photographs, from a pixel to ten megabytes, decoded and prepared here and by TensorFlow.
+"""Photographs, and pictures like them from a pixel to ten megabytes, decoded and prepared here and by TensorFlow.
 
 usage: test_tensorflow.py PROGRAM FIXTURES
 
@@ -34,6 +34,7 @@ def go_on_with_tensorflow():
 go_on_with_tensorflow()
 import fixtures  # makes TensorFlow quiet, so it comes first
 import numpy
+import sklearn
 import tensorflow
 from keras.preprocessing.image import smart_resize
 from PIL import Image, ImageOps
@@ -119,6 +120,16 @@ def photograph(width, height, seed=1):
     return numpy.clip(out + numpy.tile(noise, tiles)[:height, :width], 0, 255).astype(numpy.uint8)
 
 
+def real_photographs():
+    """Those that come with scikit-learn, as they are."""
+    folder = os.path.join(os.path.dirname(sklearn.__file__), "datasets", "images")
+    names = sorted(name for name in os.listdir(folder) if name.endswith(".jpg"))
+    check(names, "scikit-learn has no photographs")
+    for name in names:
+        with open(os.path.join(folder, name), "rb") as file:
+            yield name, file.read()
+
+
 def encoded(pixels, **options):
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, **options)
@@ -126,7 +137,7 @@ def encoded(pixels, **options):
 
 
 # Width, height, how they are encoded: from a pixel to ten megabytes.
-PICTURES = (
+MADE = (
     (1, 1, {"format": "JPEG"}),
     (40, 30, {"format": "PNG"}),
     (640, 480, {"format": "JPEG", "quality": 88}),
@@ -135,6 +146,13 @@ PICTURES = (
     (2000, 1500, {"format": "JPEG", "quality": 95, "subsampling": 0}),
     (5600, 4200, {"format": "JPEG", "quality": 96}),
 )
+
+
+def pictures():
+    yield from real_photographs()
+    for width, height, options in MADE:
+        data = encoded(photograph(width, height), **options)
+        yield f"{width} x {height} {options['format']} of {len(data)} bytes", data
 
 
 def rules():
@@ -219,9 +237,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         program = Program(sys.argv[1], folder)
         orientations_are_applied(program)
-        for width, height, options in PICTURES:
-            data = encoded(photograph(width, height), **options)
-            name = f"{width} x {height} {options['format']} of {len(data)} bytes"
+        for name, data in pictures():
             pixels_are_equal(program, name, data)
             elements_agree(program, name, data, worst)
             print(f"{name}: agrees", flush=True)

@@ -61,6 +61,13 @@ def photographs(*sizes):
     return [str(folder / f"{size}.jpg") for size in sizes]
 
 
+def real_photographs():
+    """Those that come with scikit-learn; read from where TensorFlow is, so that nothing needs to import it here."""
+    python = run(SOURCE / "tools/tensorflow", "--python").strip()
+    library = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+    return sorted(str(path) for path in pathlib.Path(library, "sklearn/datasets/images").glob("*.jpg"))
+
+
 def answers(model, pictures):
     """TensorFlow's own: {picture: probabilities}"""
     return json.loads(run(SOURCE / "tests/models/answers", model, *pictures))

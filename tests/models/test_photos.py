@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Photograph-like pictures and MobileNetV2, local and over shm: all thousand probabilities beside TensorFlow's, which decodes,
-scales, normalises and runs in Python. And the pictures that come with the tree, with the answers that came with them."""
+"""Photographs, pictures like them, and MobileNetV2, local and over shm: all thousand probabilities beside TensorFlow's, which
+decodes, scales, normalises and runs in Python. And the pictures that come with the tree, with the answers that came with them."""
 
 import json
 import sys
@@ -27,7 +27,9 @@ class Photos(fixture.Test):
 
     def test_mobilenetv2(self):
         store = fixture.zoo("mobilenetv2")
-        files = fixture.photographs(5000, 65536, 262144, 1048576)
+        real = fixture.real_photographs()
+        self.assertGreater(len(real), 1, "scikit-learn has no photographs")
+        files = fixture.photographs(5000, 65536, 262144, 1048576) + real
         truth = fixture.answers(store / "mobilenetv2", files)
         tops = {max(range(1000), key=truth[file].__getitem__) for file in files}
         self.assertGreater(len(tops), 1, "the model says the same to all pictures: the test is blind")
