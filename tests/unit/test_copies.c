@@ -255,6 +255,8 @@ static void copies_are_bounded(void **state)
 
 	gate_init(&gate);
 	probe->run = gate_run;
+	/* Before a request that would hang in the gate. */
+	assert_int_equal(engine_copy_take(h.engine, 0, LIMIT + 1, NULL), -EDQUOT);
 	classify_init(&h, &first, session, LIMIT + 1);
 	request_submit(&h, &first);
 	assert_int_equal(request_wait(&first), -EDQUOT);
