@@ -28,9 +28,6 @@ void batch_ask(struct engine *engine, struct engine_request *request)
 	struct vaccel_plugin_batch batch = { .key = 0 };
 	uint64_t patience;
 
-	request->batch_key = 0;
-	if (!plugin->decl.batch || request->alone)
-		return;
 	for (uint32_t i = 0; i < request->op.n_args; i++)
 		args[i] = (struct vaccel_plugin_arg){ .len = request->op.args[i].len, .dir = request->op.args[i].dir };
 	plugin->decl.batch(&call, &batch);

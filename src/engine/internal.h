@@ -114,6 +114,18 @@ struct batch_look {
 
 struct route *engine_route(struct engine *engine, uint32_t op);
 
+/* The plugin whose turn it is. Every request comes by here several times, so this and the next are no calls. */
+static inline struct candidate *candidate_of(struct engine *engine, const struct engine_request *request)
+{
+	return &engine_route(engine, request->op.op)->candidates[request->candidate];
+}
+
+/* How long requests of its size take there. */
+static inline uint64_t *took_of(struct candidate *candidate, const struct engine_request *request)
+{
+	return &candidate->took_ns[request->cost ? 64 - __builtin_clzll(request->cost) : 0];
+}
+
 /* session.c; all under engine->lock but release_mapping() */
 void release_mapping(struct engine *engine, uint64_t id, const struct engine_mapping *mapping);
 int session_get(struct engine *engine, uint32_t owner, uint64_t id, struct engine_session **ret_session,
@@ -128,7 +140,7 @@ int copy_parsed(struct engine *engine, struct engine_request *request, const str
 void copies_free(struct engine *engine, struct engine_request *request);
 
 /* batch.c */
-/* With what the request may run together. In the submitting thread, without the lock. */
+/* With what the request may run together: its plugin has a say in that. In the submitting thread, without the lock. */
 void batch_ask(struct engine *engine, struct engine_request *request);
 /* Under engine->lock: it need not wait for others (any more). */
 bool batch_is_due(struct engine *engine, struct batch_look *look, const struct engine_request *request);
@@ -137,9 +149,6 @@ bool batch_may_join(struct engine *engine, const struct engine_request *first, c
 		    uint64_t now);
 
 /* run.c */
-struct candidate *candidate_of(struct engine *engine, const struct engine_request *request);
-/* How long requests of its size take there. */
-uint64_t *took_of(struct candidate *candidate, const struct engine_request *request);
 /* Under engine->lock, by who took it off its queue. */
 void mark_running(struct engine *engine, struct engine_request *request, uint64_t now);
 /* Run what is marked running, to its end or back into its queue. */

@@ -13,11 +13,6 @@
 #include "engine/internal.h"
 #include "util/util.h"
 
-HOT struct candidate *candidate_of(struct engine *engine, const struct engine_request *request)
-{
-	return &engine_route(engine, request->op.op)->candidates[request->candidate];
-}
-
 HOT void mark_running(struct engine *engine, struct engine_request *request, uint64_t now)
 {
 	unsigned int index = candidate_of(engine, request)->plugin;
@@ -40,11 +35,6 @@ HOT static void mark_stopped(struct engine *engine, struct engine_request *reque
 	engine->plugins.plugins[index]->n_running--;
 	list_remove(&engine->running, request);
 	__atomic_store_n(&engine->n_running, engine->n_running - 1, __ATOMIC_RELAXED);
-}
-
-HOT uint64_t *took_of(struct candidate *candidate, const struct engine_request *request)
-{
-	return &candidate->took_ns[request->cost ? 64 - __builtin_clzll(request->cost) : 0];
 }
 
 HOT static void note_time(struct candidate *candidate, const struct engine_request *request)

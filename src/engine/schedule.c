@@ -381,7 +381,9 @@ HOT static int prepare(struct engine *engine, struct engine_request *request)
 	request->deadline_ns =
 		request->op.deadline_ms ? request->arrived_ns + (uint64_t)request->op.deadline_ms * 1000000u : 0;
 	request->cost = route->op->cost(&request->op);
-	batch_ask(engine, request);
+	request->batch_key = 0;
+	if (engine->plugins.plugins[route->candidates[0].plugin]->decl.batch && !request->alone)
+		batch_ask(engine, request);
 	return 0;
 }
 
