@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <syslog.h>
 #include "tensorflow.h"
 
@@ -149,10 +150,29 @@ static int find_devices(struct vaccel_plugin_report *report)
 	return r;
 }
 
+/* TensorFlow makes code while models run, and where that is forbidden it crashes instead of saying so. */
+static int check_may_make_code(const struct vaccel_plugin_report *report)
+{
+	const size_t page = 4096;
+	void *memory = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int r = memory == MAP_FAILED || mprotect(memory, page, PROT_READ | PROT_EXEC) < 0 ? -errno : 0;
+
+	if (memory != MAP_FAILED)
+		munmap(memory, page);
+	return r ? vaccel_plugin_error(
+			   report, r,
+			   "tensorflow: makes code while models run, which this process may not: %s (a unit "
+			   "needs MemoryDenyWriteExecute=no)",
+			   strerror(-r))
+		 : 0;
+}
+
 static int ready(struct vaccel_plugin_report *report)
 {
-	int r;
+	int r = check_may_make_code(report);
 
+	if (r)
+		return r;
 	/* Before the log is taken, and where it cannot be. An administrator's own setting stays. */
 	if (setenv("TF_CPP_MIN_LOG_LEVEL", "3", 0) < 0)
 		return vaccel_plugin_error(report, -ENOMEM, "tensorflow: no memory for the environment");
