@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "op/table.h"
+#include "util/number.h"
 #include "util/spin.h"
 #include "util/util.h"
 
@@ -86,32 +87,6 @@ static const struct config_limits default_limits = {
 static const char default_order[] = "openblas reference";
 static const char default_order_with_models[] = "openblas reference models tensorflow";
 
-/* "64", "64K", "2G": bytes, or a plain count. */
-static int parse_number(const char *text, uint64_t *ret)
-{
-	static const char suffixes[] = "KMGT";
-	unsigned long long value;
-	const char *suffix;
-	char *end;
-
-	if (!isdigit((unsigned char)*text))
-		return -EINVAL;
-	errno = 0;
-	value = strtoull(text, &end, 10);
-	if (errno)
-		return -ERANGE;
-	*ret = value;
-	if (!*end)
-		return 0;
-	suffix = strchr(suffixes, toupper((unsigned char)*end));
-	if (!suffix || end[1])
-		return -EINVAL;
-	for (long i = 0; i <= suffix - suffixes; i++)
-		if (mul_u64(*ret, KIB, ret))
-			return -ERANGE;
-	return 0;
-}
-
 static int set_string(char **field, const char *value)
 {
 	char *copy = strdup(value);
@@ -157,7 +132,7 @@ static int set_scalar(struct config *config, size_t row, const char *value, stru
 		return set_bool((bool *)field, row, value, error);
 	if (scalars[row].type == SCALAR_WORD)
 		return set_word((uint32_t *)field, row, value, error);
-	if (parse_number(value, &number) < 0 || number < scalars[row].min || number > scalars[row].max)
+	if (number_parse(value, &number) < 0 || number < scalars[row].min || number > scalars[row].max)
 		return error_set(error, -EINVAL,
 				 "[%s] %s = %s: not a number from %llu to %llu (K, M, G, T are allowed)",
 				 scalars[row].section, scalars[row].key, value, (unsigned long long)scalars[row].min,

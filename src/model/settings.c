@@ -2,13 +2,11 @@
 /* See settings.h. Each key is a row of the two tables, which have one order. */
 #include "model/settings.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "util/number.h"
 #include "util/util.h"
 
 #define ROWS(X)                                                                                                      \
@@ -50,23 +48,6 @@ void model_settings_init(struct model_settings *settings)
 		set(settings, i, rules[i].value);
 }
 
-/* Digits, and a K, M or G for powers of 1024. */
-static bool parse(const char *text, uint64_t *ret)
-{
-	static const char suffixes[] = "KMG";
-	const char *suffix;
-	char *end;
-
-	if (!isdigit((unsigned char)*text))
-		return false;
-	errno = 0;
-	*ret = strtoull(text, &end, 10);
-	if (errno || !*end)
-		return !errno;
-	suffix = strchr(suffixes, toupper((unsigned char)*end));
-	return suffix && !end[1] && !mul_u64(*ret, UINT64_C(1) << (10 * (suffix - suffixes + 1)), ret);
-}
-
 int model_settings_set(struct model_settings *settings, const char *key, const char *value,
 		       const struct vaccel_plugin_report *report)
 {
@@ -75,7 +56,7 @@ int model_settings_set(struct model_settings *settings, const char *key, const c
 
 		if (strcmp(key, model_settings_keys[i].name))
 			continue;
-		if (!parse(value, &number) || number < rules[i].min || number > rules[i].max)
+		if (number_parse(value, &number) < 0 || number < rules[i].min || number > rules[i].max)
 			return vaccel_plugin_error(report, -EINVAL,
 						   "models: %s = '%s' is not a number from %" PRIu64 " to %" PRIu64,
 						   key, value, rules[i].min, rules[i].max);
