@@ -28,6 +28,7 @@ static const int accel_errnos[] = {
 	[VIRTIO_ACCEL_S_IO] = -EIO,
 	[VIRTIO_ACCEL_S_DENIED] = -EPERM,
 	[VIRTIO_ACCEL_S_NOENT] = -ENOENT,
+	[VIRTIO_ACCEL_S_REJECTED] = -EKEYREJECTED,
 };
 
 /**

@@ -159,6 +159,33 @@ static void set_infer(struct op_request *request)
 	request->args[3] = (struct op_arg){ .data = request, .len = 512, .dir = VIRTIO_ACCEL_DIR_OUT };
 }
 
+/* What the parameters of operations on keys are depends on their arguments' lengths. */
+static void set_crypto(struct op_request *request)
+{
+	if (request->op == VACCEL_OP_CIPHER) {
+		const struct vaccel_cipher cbc = { .key = UINT64_C(1) << 32 | 1,
+						   .mode = VACCEL_CBC,
+						   .direction = VACCEL_ENCRYPT,
+						   .flags = VACCEL_CIPHER_BEGIN | VACCEL_CIPHER_END };
+
+		memcpy(request->params, &cbc, sizeof(cbc));
+		request->args[0].len = 16;
+		request->args[1].len = request->args[4].len = 0;
+	} else if (request->op == VACCEL_OP_AKCIPHER) {
+		const struct vaccel_akcipher rsa = { .key = UINT64_C(1) << 32 | 1,
+						     .operation = VACCEL_AK_ENCRYPT,
+						     .padding = VACCEL_RSA_PKCS1 };
+
+		memcpy(request->params, &rsa, sizeof(rsa));
+		request->args[1].dir = VIRTIO_ACCEL_DIR_OUT;
+	} else if (request->op == VACCEL_OP_KEY_IMPORT) {
+		const struct vaccel_key_import aes = { .type = VACCEL_KEY_AES, .rights = VACCEL_MAY_ALL };
+
+		memcpy(request->params, &aes, sizeof(aes));
+		request->args[0].len = 16;
+	}
+}
+
 /* Puts bytes where an argument of as many lies, in n pieces. */
 static void put_memory(struct out *out, uint32_t offset, const void *bytes, size_t len, uint32_t n)
 {
@@ -222,6 +249,7 @@ static void op_seed(const struct op_desc *op, bool registered, uint32_t n_extent
 		set_enums(op, &request);
 	if (op->id == VACCEL_OP_INFER)
 		set_infer(&request);
+	set_crypto(&request);
 	if (op->id == VACCEL_OP_MODEL_INFO)
 		request.args[0].len = sizeof(struct vaccel_model_about);
 	/* A request that is refused leads nowhere. */

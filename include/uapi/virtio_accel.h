@@ -125,6 +125,7 @@ enum virtio_accel_status {
 	VIRTIO_ACCEL_S_IO = 16,		 /* the host's plugin or hardware failed */
 	VIRTIO_ACCEL_S_DENIED = 17,	 /* the host's administrator does not allow it */
 	VIRTIO_ACCEL_S_NOENT = 18,	 /* no request, model or key of that name or id */
+	VIRTIO_ACCEL_S_REJECTED = 19,	 /* a tag or a signature does not fit what it is of */
 };
 
 struct virtio_accel_resp {

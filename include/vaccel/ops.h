@@ -22,6 +22,11 @@ enum vaccel_op {
 	VACCEL_OP_INFER = 4,	      /* struct vaccel_infer; descriptions, answers, tensors */
 	VACCEL_OP_MODEL_LIST = 5,     /* struct vaccel_model_list; answer, rows */
 	VACCEL_OP_MODEL_INFO = 6,     /* struct vaccel_model_query; answer, tensors, labels */
+	VACCEL_OP_CIPHER = 7,	      /* struct vaccel_cipher; iv, aad, source, destination, tag */
+	VACCEL_OP_AKCIPHER = 8,	      /* struct vaccel_akcipher; source, destination, answer */
+	VACCEL_OP_KEY_IMPORT = 9,     /* struct vaccel_key_import; key, answer */
+	VACCEL_OP_KEY_OPEN = 10,      /* struct vaccel_key_open; answer */
+	VACCEL_OP_KEY_FREE = 11,      /* struct vaccel_key_free: no arguments */
 };
 
 /** Values of CBLAS: what a program passes to cblas_sgemm() is valid here. */
@@ -203,6 +208,141 @@ struct vaccel_model_about {
 	uint32_t height;
 	uint32_t channels;
 	uint64_t labels_len; /* bytes of all labels */
+};
+
+/*
+ * ---- Keys and ciphers ----
+ *
+ * A key is an object of a session: imported by its owner, or opened by the name that the host's administrator gave to one
+ * that never leaves the host. Either way it has an id there and cannot be read back; it goes, and its bytes are
+ * overwritten, with KEY_FREE or with the session, but not before the requests that use it have ended.
+ */
+#define VACCEL_KEY_NAME	 64   /* with the NUL that ends it; of the characters of a model's name */
+#define VACCEL_KEY_BYTES 4096 /* of a key to import, at most */
+
+enum vaccel_key_type {
+	VACCEL_KEY_AES = 1,	    /* 16, 24 or 32 bytes; for XTS two of 16 or 32, one after the other */
+	VACCEL_KEY_RSA_PUBLIC = 2,  /* DER of PKCS #1's RSAPublicKey */
+	VACCEL_KEY_RSA_PRIVATE = 3, /* DER of PKCS #1's RSAPrivateKey */
+};
+
+/** What a key may be used for, a set. */
+enum vaccel_key_right {
+	VACCEL_MAY_ENCRYPT = 1 << 0,
+	VACCEL_MAY_DECRYPT = 1 << 1,
+	VACCEL_MAY_SIGN = 1 << 2,
+	VACCEL_MAY_VERIFY = 1 << 3,
+	VACCEL_MAY_ALL = 0xf,
+};
+
+/** Modes of operation of AES: NIST SP 800-38A, 38D (GCM), 38E (XTS). */
+enum vaccel_cipher_mode {
+	VACCEL_ECB = 1,
+	VACCEL_CBC = 2, /* no padding: whoever wants that adds and removes it */
+	VACCEL_CTR = 3, /* the whole block counts, big-endian */
+	VACCEL_XTS = 4, /* one data unit a request, at least 16 bytes and at most 2^24 */
+	VACCEL_GCM = 5,
+};
+
+enum vaccel_direction {
+	VACCEL_ENCRYPT = 1,
+	VACCEL_DECRYPT = 2,
+};
+
+/** A message that is one request has both. Only GCM knows others; what other modes chain is in their IV. */
+enum vaccel_cipher_flags {
+	VACCEL_CIPHER_BEGIN = 1 << 0, /* first of its message: brings the IV */
+	VACCEL_CIPHER_END = 1 << 1,   /* last: makes or checks the tag */
+};
+
+/**
+ * CIPHER: AES in one of its modes.
+ *
+ * Arguments: 0: IV (in): 16 bytes for CBC, CTR and XTS, 1 to 128 for GCM, none for ECB and where a message goes on.
+ * 1: additional data (in), GCM only, in requests that come before the message's first byte of source. 2: source (in).
+ * 3: destination (out), as long as the source, which it may lie on exactly; a whole number of blocks for ECB and CBC.
+ * 4: tag, GCM's last request only: out when it encrypts, in when it decrypts, 4 to 16 bytes, of which 4, 8 and 12 to 16
+ * are possible. A tag that does not fit fails with -EKEYREJECTED, and the destination is to be thrown away.
+ *
+ * A message of GCM may come in several requests of a session, one after the other. What the host holds of it is lost with
+ * its worker: the next request then fails with -EOWNERDEAD, and the message has to begin again.
+ */
+struct vaccel_cipher {
+	uint64_t key;
+	uint32_t mode;	    /* enum vaccel_cipher_mode */
+	uint32_t direction; /* enum vaccel_direction */
+	uint32_t flags;	    /* set of enum vaccel_cipher_flags */
+	uint32_t skip;	    /* CTR: bytes of the first block's key stream that are used up, 0 to 15 */
+	uint64_t stream;    /* of a message in several requests: its number, not 0 and the caller's choice; otherwise 0 */
+};
+
+/** Numbers of virtio-crypto, as in linux/virtio_crypto.h. */
+enum vaccel_rsa_padding {
+	VACCEL_RSA_RAW = 0,   /* source and destination as long as the modulus */
+	VACCEL_RSA_PKCS1 = 1, /* version 1.5 */
+};
+
+/** Whose digest is signed with PKCS1; numbers of virtio-crypto. */
+enum vaccel_rsa_hash {
+	VACCEL_RSA_NO_HASH = 0, /* the source is signed as it is */
+	VACCEL_RSA_MD5 = 4,
+	VACCEL_RSA_SHA1 = 5,
+	VACCEL_RSA_SHA256 = 6,
+	VACCEL_RSA_SHA384 = 7,
+	VACCEL_RSA_SHA512 = 8,
+	VACCEL_RSA_SHA224 = 9,
+};
+
+enum vaccel_akcipher_operation {
+	VACCEL_AK_ENCRYPT = 1,
+	VACCEL_AK_DECRYPT = 2,
+	VACCEL_AK_SIGN = 3,   /* source: a digest */
+	VACCEL_AK_VERIFY = 4, /* source: a signature; destination (in): the digest. -EKEYREJECTED when they do not fit */
+};
+
+/**
+ * AKCIPHER: RSA. Arguments: 0: source (in), 1: destination (out; VERIFY: in), as long as the modulus or, of what PKCS1
+ * decrypts, at least as long as that is, 2: struct vaccel_akcipher_answer (out).
+ */
+struct vaccel_akcipher {
+	uint64_t key;
+	uint32_t operation; /* enum vaccel_akcipher_operation */
+	uint32_t padding;   /* enum vaccel_rsa_padding */
+	uint32_t hash;	    /* enum vaccel_rsa_hash */
+	uint32_t reserved;
+};
+
+struct vaccel_akcipher_answer {
+	uint32_t len; /* bytes of the destination that were written; those behind are undefined */
+	uint32_t reserved;
+};
+
+/** KEY_IMPORT. Arguments: 0: the key's bytes (in), 1: struct vaccel_key_about (out). */
+struct vaccel_key_import {
+	uint32_t type;	 /* enum vaccel_key_type */
+	uint32_t modes;	 /* set of 1 << enum vaccel_cipher_mode that it may be used in; 0: any */
+	uint32_t rights; /* set of enum vaccel_key_right, not 0 */
+	uint32_t reserved;
+};
+
+/** KEY_OPEN: a key that the host holds. Argument 0: struct vaccel_key_about (out). -ENOENT: it has no such key for us. */
+struct vaccel_key_open {
+	char name[VACCEL_KEY_NAME];
+};
+
+struct vaccel_key_free {
+	uint64_t key;
+};
+
+/** An answer, little-endian as all structs in arguments. */
+struct vaccel_key_about {
+	uint64_t id;
+	uint32_t type;
+	uint32_t bits;	 /* AES: of the key as it was given, so 256 or 512 for XTS; RSA: of the modulus */
+	uint32_t modes;	 /* 0: any */
+	uint32_t rights;
+	uint32_t held;	 /* 1: by the host */
+	uint32_t reserved;
 };
 
 #ifdef __cplusplus

@@ -4,7 +4,8 @@
  * header but <vaccel/ops.h>.
  *
  * Life of a plugin: load() -> config() per key of its section in the configuration -> ready() -> [open() per session
- * that uses it -> its ops, many times -> close()] -> unload(). All but the ops are called from one thread at a time.
+ * that uses it -> its ops, many times -> close()] -> unload(). All but the ops are called from one thread at a time, where
+ * nothing else is said.
  * Any callback may be NULL except that there is at least one op, or a framework.
  *
  * A plugin with a framework runs models for the plugin `models`, which serves the operations on models: see struct
@@ -50,6 +51,17 @@ struct vaccel_plugin_arg {
 	size_t buffer_len;
 };
 
+/** A key that an operation uses. Checked: of a type, mode and use that the operation may have, and of a length that fits. */
+struct vaccel_plugin_crypto_key {
+	uint64_t id;	  /* names the key, until key_gone() */
+	const void *data; /* what is made of it must be overwritten by key_gone() at the latest */
+	size_t len;
+	uint32_t type;	 /* enum vaccel_key_type */
+	uint32_t modes;	 /* set of 1 << enum vaccel_cipher_mode; 0: any */
+	uint32_t rights; /* set of enum vaccel_key_right */
+	uint32_t held;	 /* 1: by the host; who asks does not know it, and shall not learn more than rights says */
+};
+
 /** One operation to run. params: the op's struct of <vaccel/ops.h>, checked: sizes fit, enumerations are known. */
 struct vaccel_plugin_call {
 	size_t size;
@@ -62,6 +74,7 @@ struct vaccel_plugin_call {
 	void *session; /* what open() returned */
 	struct vaccel_plugin_report report;
 	uint64_t *copied; /* may be NULL; a plugin adds the bytes of arguments that it had to copy */
+	const struct vaccel_plugin_crypto_key *key; /* of an op on one, else NULL; valid until the op returns */
 };
 
 /** Implementation of one op. */
@@ -159,6 +172,7 @@ enum vaccel_plugin_need {
 	VACCEL_NEED_CACHE_ALWAYS = 1 << 3, /* uses that folder while operations run, too */
 	/* Reads the folder of models, at any time. A plugin that serves models and those with frameworks need it. */
 	VACCEL_NEED_MODELS = 1 << 4,
+	VACCEL_NEED_AF_ALG = 1 << 5, /* opens sockets of AF_ALG, the kernel's crypto API, at any time */
 };
 
 /** What the host tells the plugin. */
@@ -215,6 +229,13 @@ struct vaccel_plugin {
 	void (*batch)(const struct vaccel_plugin_call *call, struct vaccel_plugin_batch *ret_batch);
 	/* Runs n requests of one key; results[i] is what the op would have returned for calls[i]. */
 	void (*run_batch)(const struct vaccel_plugin_call *const *calls, int *results, size_t n);
+
+	/* Whether the key is one, when it is imported: -EINVAL if not. *ret_bits: see struct vaccel_key_about. AES keys are not
+	 * asked about. Called by any number of threads at once. NULL: operations find out. */
+	int (*key_check)(const struct vaccel_plugin_crypto_key *key, uint32_t *ret_bits,
+			 const struct vaccel_plugin_report *report);
+	/* The key goes away: overwrite what was made of it. No op uses it any more. Under no lock of the plugin's. */
+	void (*key_gone)(uint64_t key);
 };
 
 #define VACCEL_PLUGIN_HEADER \

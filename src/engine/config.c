@@ -49,6 +49,7 @@ static const struct {
 	{ "engine", "cache_dir", SCALAR_STRING, offsetof(struct config, cache_dir), 0, 0 },
 	{ "limits", "sessions", SCALAR_U32, offsetof(struct config, limits.sessions), 1, 1u << 20 },
 	{ "limits", "buffers", SCALAR_U32, offsetof(struct config, limits.buffers), 1, 1u << 20 },
+	{ "limits", "keys", SCALAR_U32, offsetof(struct config, limits.keys), 1, 1u << 20 },
 	{ "limits", "requests", SCALAR_U32, offsetof(struct config, limits.requests), 1, 1u << 16 },
 	{ "limits", "total_requests", SCALAR_U32, offsetof(struct config, limits.total_requests), 1, 1u << 20 },
 	{ "limits", "connections", SCALAR_U32, offsetof(struct config, limits.connections), 1, 1024 },
@@ -72,6 +73,7 @@ static const struct {
 static const struct config_limits default_limits = {
 	.sessions = 1024,
 	.buffers = 4096,
+	.keys = 1024,
 	.requests = 1024,
 	.total_requests = 8192,
 	.connections = 64,

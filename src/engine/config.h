@@ -12,13 +12,15 @@
 
 #include "util/error.h"
 
-#define CONFIG_MAX_PLUGINS 16
-#define CONFIG_MAX_KEYS	   32 /* per plugin */
-#define CONFIG_MAX_OPS	   256
+#define CONFIG_MAX_PLUGINS   16
+#define CONFIG_MAX_KEYS	     32 /* per plugin */
+#define CONFIG_MAX_OPS	     256
+#define CONFIG_MAX_HELD_KEYS 64
 
 struct config_limits {
 	uint32_t sessions;	 /* open at once, of all connections */
 	uint32_t buffers;	 /* registered at once */
+	uint32_t keys;		 /* of all sessions */
 	uint32_t requests;	 /* in flight, of one connection */
 	uint32_t total_requests; /* of all connections */
 	uint32_t connections;
@@ -54,6 +56,16 @@ struct config_plugin {
 	size_t n_keys;
 };
 
+/* A key that the host holds: a section "key NAME". */
+struct config_held_key {
+	char *name;
+	char *file;	  /* absolute; or NULL: */
+	char *credential; /* name of one that the service manager gave the daemon ($CREDENTIALS_DIRECTORY) */
+	bool hex;	  /* the file has hexadecimal digits; otherwise the key's bytes as they are */
+	uint32_t mode;	  /* enum vaccel_cipher_mode that it is for */
+	uint32_t rights;  /* of VACCEL_MAY_ENCRYPT and _DECRYPT */
+};
+
 /* Which plugins to try for an op, in this order. */
 struct config_order {
 	char *op; /* name of the table, or "default" */
@@ -75,6 +87,8 @@ struct config {
 	struct config_sandbox sandbox;
 	struct config_plugin plugins[CONFIG_MAX_PLUGINS];
 	size_t n_plugins;
+	struct config_held_key keys[CONFIG_MAX_HELD_KEYS];
+	size_t n_keys;
 	struct config_order orders[CONFIG_MAX_OPS];
 	size_t n_orders;
 	bool own_order; /* "default" is not the built-in one */

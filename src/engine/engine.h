@@ -50,6 +50,10 @@ struct engine_request {
 	/* Set of arguments that nobody but the caller can write to: of others, the engine copies those that are parsed. */
 	uint32_t own_args;
 	bool alone; /* it must not run together with others */
+	/* Of operations that make or remove something: by the tag, not 0, what an interrupted run of the same request made is
+	 * found again; with again, what is gone already was removed by that run. */
+	uint64_t tag;
+	bool again;
 
 	/* Set by the engine before done(). */
 	int result; /* 0 or a negative errno, error.text says why */
@@ -124,6 +128,21 @@ int engine_buffer_range(struct engine *engine, uint32_t owner, uint64_t session,
 
 /* A copy of a registered buffer's extents, the caller's to free. Their number, -ENXIO, -ESTALE or -ENOMEM. */
 int engine_buffer_extents(struct engine *engine, uint32_t owner, uint64_t id, struct state_extent **ret_extents);
+
+/*
+ * Keys: what KEY_IMPORT, KEY_OPEN and KEY_FREE do, for who has no request for it. The key belongs to the session and goes with
+ * it. key: type, modes, rights, note, data and len are looked at, and checked: -EINVAL. -EDQUOT limits.keys.
+ */
+int engine_key_import(struct engine *engine, uint32_t owner, uint64_t session, uint64_t tag,
+		      const struct state_key *key, uint64_t *ret_id, struct error *error);
+/* -ENOENT: the configuration has no such key. */
+int engine_key_open(struct engine *engine, uint32_t owner, uint64_t session, uint64_t tag, const char *name,
+		    uint64_t *ret_id, struct error *error);
+/* For all but requests that use it, which end as they would have, it is gone at once; its bytes are when those have ended. */
+int engine_key_free(struct engine *engine, uint32_t owner, uint64_t session, uint64_t id, struct error *error);
+/* What it is; data is NULL. -ENOENT, -ESTALE, also for another session's. */
+int engine_key_about(struct engine *engine, uint32_t owner, uint64_t session, uint64_t id, struct state_key *ret_key,
+		     struct error *error);
 
 /*
  * Checks and queues. A request that will take no longer than spare_ns, as far as requests of its size tell, runs at once

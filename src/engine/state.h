@@ -39,6 +39,21 @@ struct state_buffer {
 	uint32_t n_extents;
 };
 
+/* A key. Its bytes lie in the state's memory, until it is removed; of one that the host holds they are its name. */
+struct state_key {
+	uint64_t id;
+	uint64_t session;
+	uint32_t owner;
+	uint32_t type;	 /* enum vaccel_key_type */
+	uint32_t bits;	 /* 0: held */
+	uint32_t modes;	 /* set of 1 << enum vaccel_cipher_mode; 0: any */
+	uint32_t rights; /* set of enum vaccel_key_right; of one that is held, what the configuration says now counts */
+	uint32_t note;	 /* whatever who made it wants to find again */
+	bool held;
+	const void *data;
+	uint32_t len;
+};
+
 /* Bytes that the tables for these limits take. */
 size_t state_size(const struct config_limits *limits);
 
@@ -64,6 +79,17 @@ int state_buffer_remove(struct state *state, uint32_t owner, uint64_t id, struct
 /* 0, -ENXIO never given out, -ESTALE gone. */
 int state_buffer_get(const struct state *state, uint32_t owner, uint64_t id, struct state_buffer *ret_buffer,
 		     struct error *error);
+
+/* Copies key->data. id, session and owner of key are not looked at. The same tag of the same owner gives the same key again. */
+int state_key_add(struct state *state, uint32_t owner, uint64_t session, uint64_t tag, const struct state_key *key,
+		  uint64_t *ret_id, struct error *error);
+/* 0, -ENOENT never given out here, -ESTALE gone. */
+int state_key_get(const struct state *state, uint32_t owner, uint64_t id, struct state_key *ret_key,
+		  struct error *error);
+/* Overwrites its bytes. */
+int state_key_remove(struct state *state, uint32_t owner, uint64_t id, struct error *error);
+/* Walks the keys of an owner (0: of all): *cursor starts at 0; false at the end. */
+bool state_key_next(const struct state *state, uint32_t owner, uint32_t *cursor, struct state_key *ret_key);
 
 /* Walks the buffers (owner 0: of all): *cursor starts at 0; false at the end. */
 bool state_buffer_next(const struct state *state, uint32_t owner, uint32_t *cursor, struct state_buffer *ret_buffer);

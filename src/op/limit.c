@@ -21,6 +21,7 @@ static const struct {
 	[LIMIT_EXTENTS] = { "extents", "pieces of memory of one request or of registered buffers" },
 	[LIMIT_OP_TIME] = { "op_time_ms", "milliseconds that one operation ran" },
 	[LIMIT_CONNECTIONS] = { "connections", "connections at once" },
+	[LIMIT_KEYS] = { "keys", "keys of all sessions at once" },
 };
 
 const char *limit_name(enum limit limit)

@@ -25,6 +25,7 @@ enum limit {
 	LIMIT_EXTENTS,		/* pieces of memory: of one request, and of all registered buffers */
 	LIMIT_OP_TIME,		/* of one operation, in milliseconds */
 	LIMIT_CONNECTIONS,	/* of front-ends */
+	LIMIT_KEYS,		/* of all sessions */
 	LIMIT_N,
 };
 

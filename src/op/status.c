@@ -29,6 +29,7 @@ static const struct {
 	{ VIRTIO_ACCEL_S_IO, EIO, "IO" },
 	{ VIRTIO_ACCEL_S_DENIED, EPERM, "DENIED" },
 	{ VIRTIO_ACCEL_S_NOENT, ENOENT, "NOENT" },
+	{ VIRTIO_ACCEL_S_REJECTED, EKEYREJECTED, "REJECTED" },
 };
 
 uint32_t wire_status(int error)

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The rows of the op table, and the walk over parameter descriptions. What an op demands of its values is in its own
- * file (gemm.c, model.c). */
+ * file (gemm.c, model.c, cipher.c, key.c). */
 #include "op/table.h"
 
 #include <endian.h>
 #include <string.h>
 
+#include "op/cipher.h"
 #include "op/gemm.h"
+#include "op/key.h"
 #include "op/model.h"
 #include "op/request.h"
 #include "util/util.h"
@@ -120,6 +122,59 @@ static const struct op_arg_desc model_info_args[] = {
 		__VA_ARGS__                                                                                           \
 	}
 
+static const struct op_param cipher_params[] = {
+	FIELD(U64, vaccel_cipher, key),	  FIELD(U32, vaccel_cipher, mode), FIELD(U32, vaccel_cipher, direction),
+	FIELD(U32, vaccel_cipher, flags), FIELD(U32, vaccel_cipher, skip), FIELD(U64, vaccel_cipher, stream),
+};
+
+static const struct op_arg_desc cipher_args[] = {
+	{ "iv", DIR_IN, 1 },	       { "aad", DIR_IN, 1 },	       { "source", DIR_IN, 1 },
+	{ "destination", DIR_OUT, 1 }, { "tag", DIR_IN | DIR_OUT, 1 },
+};
+
+static const struct op_param akcipher_params[] = {
+	FIELD(U64, vaccel_akcipher, key),  FIELD(U32, vaccel_akcipher, operation), FIELD(U32, vaccel_akcipher, padding),
+	FIELD(U32, vaccel_akcipher, hash), FIELD(U32, vaccel_akcipher, reserved),
+};
+
+static const struct op_arg_desc akcipher_args[] = {
+	{ "source", DIR_IN, 1 },
+	{ "destination", DIR_IN | DIR_OUT, 1 },
+	{ "answer", DIR_OUT, 1 },
+};
+
+static const struct op_param key_import_params[] = {
+	FIELD(U32, vaccel_key_import, type),
+	FIELD(U32, vaccel_key_import, modes),
+	FIELD(U32, vaccel_key_import, rights),
+	FIELD(U32, vaccel_key_import, reserved),
+};
+
+static const struct op_arg_desc key_import_args[] = {
+	{ "key", DIR_IN, 1, .secret = true },
+	{ "answer", DIR_OUT, 1 },
+};
+
+static const struct op_param key_open_params[] = {
+	FIELD(TEXT, vaccel_key_open, name),
+};
+
+static const struct op_arg_desc key_open_args[] = {
+	{ "answer", DIR_OUT, 1 },
+};
+
+static const struct op_param key_free_params[] = {
+	FIELD(U64, vaccel_key_free, key),
+};
+
+/* What tells the rows of operations on keys apart; the table's other members follow. */
+#define KEYED_ROW(id_, name_, summary_, lower_, struct_, ...)                                                         \
+	{                                                                                                             \
+		.id = (id_), .name = (name_), .summary = (summary_), .params = lower_##_params,                       \
+		.n_params = ARRAY_SIZE(lower_##_params), .params_len = sizeof(struct struct_), .args = lower_##_args, \
+		.n_args = ARRAY_SIZE(lower_##_args), .check = lower_##_check, __VA_ARGS__                             \
+	}
+
 static const struct op_desc table[] = {
 	{
 		.id = VACCEL_OP_NOOP,
@@ -141,6 +196,30 @@ static const struct op_desc table[] = {
 		  .partial = always_partial, .cost = no_cost),
 	MODEL_ROW(VACCEL_OP_MODEL_INFO, "model_info", "what a model takes and gives, its labels and its hash",
 		  model_info, vaccel_model_query, .partial = always_partial, .cost = no_cost),
+	KEYED_ROW(VACCEL_OP_CIPHER, "cipher", "encrypts or decrypts with AES: ECB, CBC, CTR, XTS, GCM", cipher,
+		  vaccel_cipher, .check_key = cipher_check_key, .replayable = cipher_replayable,
+		  .partial = never_partial, .cost = cipher_cost),
+	KEYED_ROW(VACCEL_OP_AKCIPHER, "akcipher", "encrypts, decrypts, signs or verifies with RSA", akcipher,
+		  vaccel_akcipher, .check_key = akcipher_check_key, .replayable = akcipher_replayable,
+		  .partial = always_partial, .cost = akcipher_cost),
+	/* The engine makes and removes a key once, however often it is told. */
+	KEYED_ROW(VACCEL_OP_KEY_IMPORT, "key_import", "gives a session a key", key_import, vaccel_key_import,
+		  .builtin = true, .replayable = always_replayable, .partial = always_partial, .cost = no_cost),
+	KEYED_ROW(VACCEL_OP_KEY_OPEN, "key_open", "gives a session a key that the host holds, by its name", key_open,
+		  vaccel_key_open, .builtin = true, .replayable = always_replayable, .partial = always_partial,
+		  .cost = no_cost),
+	{
+		.id = VACCEL_OP_KEY_FREE,
+		.name = "key_free",
+		.summary = "takes a key from a session",
+		.params = key_free_params,
+		.n_params = ARRAY_SIZE(key_free_params),
+		.params_len = sizeof(struct vaccel_key_free),
+		.builtin = true,
+		.replayable = always_replayable,
+		.partial = never_partial,
+		.cost = no_cost,
+	},
 };
 
 const struct op_desc *op_at(size_t index)

@@ -40,6 +40,16 @@ struct op_arg_desc {
 	uint32_t dirs;	/* set of 1u << VACCEL_{IN,OUT,INOUT} that are allowed */
 	uint32_t align; /* bytes: of the address and of the offset in a buffer */
 	bool parsed;	/* not only computed on: what reads it must have it to itself, see check_parsed */
+	bool secret;	/* whoever copies it overwrites the copy */
+};
+
+/* A key as checks see it; its bytes are not there. */
+struct op_key {
+	uint32_t type; /* enum vaccel_key_type */
+	uint32_t bits;
+	uint32_t modes;	 /* set of 1 << enum vaccel_cipher_mode; 0: any */
+	uint32_t rights; /* set of enum vaccel_key_right */
+	bool held;	 /* by the host */
 };
 
 struct op_desc {
@@ -52,6 +62,13 @@ struct op_desc {
 	const struct op_arg_desc *args;
 	size_t n_args;
 	bool repeats; /* the last argument may come more often than once */
+	bool builtin; /* the engine serves it itself, no plugin does */
+	/*
+	 * Of an operation on a key, whose parameters begin with the key's id (uint64_t): whether the key is of a kind and has
+	 * the rights that the request needs. -EINVAL, -EPERM. NULL: there is no key.
+	 */
+	int (*check_key)(const struct op_desc *op, const struct op_request *request, const struct op_key *key,
+			 struct error *error);
 	/* Everything about parameters and argument sizes that is not in the rows above. */
 	int (*check)(const struct op_desc *op, const struct op_request *request, struct error *error);
 	/*
