@@ -10,12 +10,13 @@
  * the errnos mean everywhere:
  *   -EINVAL a parameter is not valid         -ERANGE     an argument is smaller than the operation needs
  *   -EOPNOTSUPP operation unknown or unserved -E2BIG      larger than a limit of the transport
- *   -EBADF  session unknown                  -ESTALE     session or buffer no longer there (the daemon restarted)
+ *   -EBADF  session unknown                  -ESTALE     session, buffer or key no longer there (daemon restarted)
  *   -ENXIO  buffer unknown                   -EDQUOT     too many sessions, buffers or requests
  *   -ETIMEDOUT deadline passed or ran too long -ECANCELED  cancelled
  *   -EOWNERDEAD the host's worker died in it and it cannot be run again: outputs are undefined, the session lives on
  *   -EIO    the host's plugin, model or hardware failed
- *   -EPROTO the answer cannot be one           -EBADMSG    a picture is damaged
+ *   -EPROTO the answer cannot be one           -EBADMSG    a picture or padding is damaged
+ *   -EPERM  the key, or who serves, does not allow it -EKEYREJECTED a tag or signature does not fit what it is of
  *   -ENODEV, -ENOENT, -ECONNREFUSED, -EACCES  nothing to connect to, or no permission
  *   -ECONNRESET the daemon went away: open a new context
  *
@@ -45,6 +46,8 @@ struct vaccel_buffer;
 struct vaccel_request;
 struct vaccel_catalog;
 struct vaccel_model;
+struct vaccel_key;
+struct vaccel_stream;
 
 /** "MAJOR.MINOR.PATCH" of the library. The string is static. Since 0.1. */
 const char *vaccel_version(void);
@@ -340,6 +343,142 @@ int vaccel_classify_submit(struct vaccel_session *session, const char *model, co
 int vaccel_infer_submit(struct vaccel_session *session, const char *model, const struct vaccel_tensor *inputs,
 			size_t n_inputs, struct vaccel_tensor *outputs, size_t n_outputs,
 			const struct vaccel_submit_options *options, struct vaccel_request **ret_request);
+
+/* ---- Keys and ciphers ---- */
+
+/**
+ * Gives the other end a key, as an object of the session: its bytes cannot be read back from there, and the library keeps
+ * none of them. They go from the host's memory with vaccel_key_free(), or with the session.
+ * type: enum vaccel_key_type, which says what data is; modes: set of 1 << enum vaccel_cipher_mode, 0: any; rights: set of
+ * enum vaccel_key_right. data is read during the call: the caller may overwrite it then, and should.
+ * -EINVAL it is no key of that type, or has a length that its modes do not take; -EDQUOT too many keys. Since 0.1.
+ */
+int vaccel_key_import(struct vaccel_session *session, enum vaccel_key_type type, uint32_t modes, uint32_t rights,
+		      const void *data, size_t len, struct vaccel_key **ret_key);
+
+/**
+ * A key that the host holds and never gives away, by the name that its administrator gave it, to be used as
+ * vaccel_key_about() says. Free with vaccel_key_free(), or with the session: the host still has it then.
+ * -ENOENT: there is none of that name for us. Since 0.1.
+ */
+int vaccel_key_open(struct vaccel_session *session, const char *name, struct vaccel_key **ret_key);
+
+/** What it is, in the machine's byte order; asks nobody. Valid as long as the key; NULL for NULL. Since 0.1. */
+const struct vaccel_key_about *vaccel_key_about(const struct vaccel_key *key);
+
+/**
+ * Takes the key from the session: requests in flight end as they would have, new ones, and streams, fail with -ESTALE.
+ * The handle is gone, whatever is returned. NULL is allowed. Since 0.1.
+ *
+ * A key, unlike sessions and buffers, does not outlive a daemon that restarted: nobody but its owner has its bytes. All that
+ * is asked of it then fails with -ESTALE, until it is freed and imported or opened again.
+ */
+int vaccel_key_free(struct vaccel_key *key);
+
+/**
+ * A message that is encrypted or decrypted in one piece. Lengths are in bytes; what each mode takes is said at struct
+ * vaccel_cipher. Pointers may be NULL where lengths are 0. Memory inside registered buffers travels without a copy.
+ */
+struct vaccel_message {
+	size_t size;	    /* sizeof(struct vaccel_message) */
+	uint32_t mode;	    /* enum vaccel_cipher_mode */
+	uint32_t direction; /* enum vaccel_direction */
+	const void *iv;	    /* ECB: none */
+	size_t iv_len;
+	const void *aad; /* additional data, GCM only */
+	size_t aad_len;
+	const void *source;
+	void *destination; /* len bytes, too: the source itself, or no byte of it */
+	size_t len;
+	void *tag; /* GCM only: written when it encrypts, read when it decrypts */
+	size_t tag_len;
+	uint32_t skip;	   /* CTR only: bytes of the first block's key stream that are used up, 0 to 15 */
+	uint32_t reserved; /* 0 */
+};
+
+/**
+ * VACCEL_OP_CIPHER: runs and waits. Any number of threads may use one key. -EPERM: the key may not be used for that.
+ * -EKEYREJECTED: the tag does not fit, and what is in destination must not be used. Since 0.1.
+ */
+int vaccel_cipher(struct vaccel_key *key, const struct vaccel_message *message);
+
+/**
+ * Starts it; its result is the request's. What source, destination and tag point to is in use until it has completed, as are
+ * IV and additional data; message and options are only during the call. Since 0.1.
+ */
+int vaccel_cipher_submit(struct vaccel_key *key, const struct vaccel_message *message,
+			 const struct vaccel_submit_options *options, struct vaccel_request **ret_request);
+
+/**
+ * VACCEL_OP_AKCIPHER, RSA: operation, padding and hash as struct vaccel_akcipher has them, source and destination as they are
+ * said there. VERIFY only reads destination, the digest. Returns how many bytes of destination were written, 0 for VERIFY.
+ * -EKEYREJECTED: the signature does not fit the digest. -EPERM: the key may not be used for that. Since 0.1.
+ */
+int vaccel_akcipher(struct vaccel_key *key, enum vaccel_akcipher_operation operation, enum vaccel_rsa_padding padding,
+		    enum vaccel_rsa_hash hash, const void *source, size_t source_len, void *destination,
+		    size_t destination_len);
+
+/**
+ * A message that comes in pieces. What goes on from one to the next is kept here: the IV of CBC, the counter of CTR, and the
+ * bytes of a block that is not whole yet; of GCM the host keeps it, see struct vaccel_cipher.
+ */
+struct vaccel_stream_options {
+	size_t size;	    /* sizeof(struct vaccel_stream_options) */
+	uint32_t mode;	    /* enum vaccel_cipher_mode */
+	uint32_t direction; /* enum vaccel_direction */
+	const void *iv;	    /* read during the call. ECB: none */
+	size_t iv_len;
+	uint32_t padding;  /* 1: PKCS #7, added or checked and removed; ECB and CBC only */
+	uint32_t reserved; /* 0 */
+};
+
+/**
+ * Begins a message; asks nobody. The stream is its maker's: one thread at a time may use it. It may outlive its key and its
+ * session, though not to any use (-ESTALE). After a failure of the other end it fails with the same error for ever; -EINVAL
+ * and -ERANGE with which one of its functions refuses arguments leave it as it was. Free with vaccel_stream_free().
+ * Since 0.1.
+ */
+int vaccel_stream_new(struct vaccel_key *key, const struct vaccel_stream_options *options,
+		      struct vaccel_stream **ret_stream);
+
+/**
+ * Additional data of GCM: any number of times, before the first byte of source. -EOWNERDEAD, as of the functions below:
+ * the host's worker died with the message, which has to begin again. Since 0.1.
+ */
+int vaccel_stream_aad(struct vaccel_stream *stream, const void *data, size_t len);
+
+/**
+ * The message's next len bytes, any number. *ret_len: bytes of destination that were written. ECB and CBC write whole
+ * blocks, of bytes that came earlier, too: at most len + 15 bytes, and with padding the last block that came is kept back
+ * when decrypting. CTR and GCM write len bytes. So does XTS, of which each call is one data unit (16 bytes to 2^24), the
+ * unit's number, its IV, being one more than the last one's, as little-endian numbers of 16 bytes. What is decrypted by GCM
+ * must not be used before vaccel_stream_final() has said that the tag fits.
+ * source and destination may lie on each other in any way; memory in registered buffers travels without a copy unless they
+ * do so otherwise than exactly. Larger messages than one request can have are cut up, except for XTS.
+ * -ERANGE: destination has no room for what would be written, and nothing happened. Since 0.1.
+ */
+int vaccel_stream_update(struct vaccel_stream *stream, const void *source, size_t len, void *destination, size_t room,
+			 size_t *ret_len);
+
+/**
+ * Ends the message. *ret_len: bytes of destination that were written: a block of padding when it is added, at most 15 bytes
+ * when it is removed, otherwise 0 (destination may be NULL if room is 0). tag: GCM only, written when it encrypts, read
+ * when it decrypts; otherwise tag_len is 0. ret_len may be NULL if there is no padding. Nothing but
+ * vaccel_stream_free() may follow.
+ * -EINVAL without padding: the message was no whole number of blocks. -EBADMSG: its padding is none.
+ * -EKEYREJECTED: the tag does not fit. Since 0.1.
+ */
+int vaccel_stream_final(struct vaccel_stream *stream, void *destination, size_t room, void *tag, size_t tag_len,
+			size_t *ret_len);
+
+/**
+ * Another stream that goes on from where this one is. -EOPNOTSUPP: of GCM when the host has something of the message.
+ * Since 0.1.
+ */
+int vaccel_stream_dup(const struct vaccel_stream *stream, struct vaccel_stream **ret_stream);
+
+/** NULL is allowed. What the stream held is overwritten. Since 0.1. */
+void vaccel_stream_free(struct vaccel_stream *stream);
 
 #ifdef __cplusplus
 }
