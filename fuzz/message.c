@@ -26,6 +26,7 @@ static const struct vhost_device device = {
 	.n_queues = 3,
 	.config = config_space,
 	.config_len = sizeof(config_space),
+	.crypto = true,
 };
 
 /* Descriptors to send, made once: what is sent are copies. */
@@ -112,7 +113,7 @@ static void check_state(const struct vhost_server *s)
 {
 	check_regions(&s->regions);
 	CHECK(!(s->features & ~device.features));
-	CHECK(!(s->protocol_features & ~VHOST_SERVER_PROTOCOL_FEATURES));
+	CHECK(!(s->protocol_features & ~vhost_device_protocol_features(&device)));
 	for (uint32_t i = 0; i < VHOST_MAX_QUEUES; i++) {
 		const struct vhost_ring *ring = &s->rings[i];
 
@@ -144,6 +145,8 @@ static bool serve(struct vhost_server *server, struct vhost_rx *rx)
 	CHECK(step.refused.code == 0 || (step.refused.text[0] && !step.effects));
 	CHECK(!(step.effects & (VHOST_EFFECT_RESTART | VHOST_EFFECT_CALL)) || step.index < device.n_queues);
 	check_state(server);
+	if (step.effects & VHOST_EFFECT_CREATE)
+		CHECK(step.has_reply && step.session.key_len <= VHOST_CRYPTO_MAX_KEY);
 	vhost_server_finish(server, &step);
 	if (step.has_reply)
 		CHECK(step.reply.header.size <= VHOST_MAX_PAYLOAD && step.reply.n_fds <= 1);

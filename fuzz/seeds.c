@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <sys/stat.h>
 
+#include "common/session.h"
 #include "fuzz.h"
 #include "ground.h"
 #include "image.h"
@@ -390,7 +391,7 @@ static void put_hello(struct out *out)
 {
 	put_message(out, VHOST_GET_FEATURES, "", 0, -1);
 	put_message(out, VHOST_GET_PROTOCOL_FEATURES, "", 0, -1);
-	put_u64(out, VHOST_SET_PROTOCOL_FEATURES, 0x19229, -1);
+	put_u64(out, VHOST_SET_PROTOCOL_FEATURES, 0x192a9, -1);
 	put_message(out, VHOST_GET_QUEUE_NUM, "", 0, -1);
 	put_message(out, VHOST_SET_OWNER, "", 0, -1);
 	put_u64(out, VHOST_SET_FEATURES, UINT64_C(0x170000007), -1);
@@ -407,6 +408,22 @@ static void put_ring(struct out *out, uint32_t index)
 	put_u64(out, VHOST_SET_VRING_ERR, index, FUZZ_FD_PIPE);
 	put_u64(out, VHOST_SET_VRING_KICK, index, FUZZ_FD_EVENT);
 	put_state(out, VHOST_SET_VRING_ENABLE, index, 1);
+}
+
+static void put_sessions(struct out *out)
+{
+	struct session_plan plan = {
+		.size = SESSION_OLD, .opcode = 2, .algorithm = 3, .type = 1, .direction = 1, .key_len = 32, .key = ""
+	};
+	uint8_t bytes[SESSION_NEW];
+
+	put_message(out, VHOST_CREATE_CRYPTO_SESSION, bytes, session_write(&plan, bytes), -1);
+	plan.size = SESSION_NEW;
+	put_message(out, VHOST_CREATE_CRYPTO_SESSION, bytes, session_write(&plan, bytes), -1);
+	plan.akcipher = true;
+	plan.opcode = 0x404;
+	put_message(out, VHOST_CREATE_CRYPTO_SESSION, bytes, session_write(&plan, bytes), -1);
+	put_u64(out, VHOST_CLOSE_CRYPTO_SESSION, 1, -1);
 }
 
 static void messages(void)
@@ -440,6 +457,10 @@ static void messages(void)
 	put_message(&out, VHOST_RESET_DEVICE, "", 0, -1);
 	put_message(&out, VHOST_RESET_OWNER, "", 0, -1);
 	save(&out, "message", "table");
+	out.len = 0;
+	put_hello(&out);
+	put_sessions(&out);
+	save(&out, "message", "sessions");
 }
 
 /* ---- answers ---- */

@@ -145,7 +145,7 @@ int keep_record_check(const struct supervisor *s, const struct keep_record *reco
 		return error_set(error, -EPROTO, "it had told front-ends other limits, queues or features");
 	if (record->id < 1 || record->id > s->n_slots || record->n_rings != s->device.n_queues ||
 	    record->n_regions > VHOST_MAX_REGIONS || record->n_fds != count_fds(record) ||
-	    record->features & ~s->device.features || record->protocol_features & ~VHOST_SERVER_PROTOCOL_FEATURES ||
+	    record->features & ~s->device.features || record->protocol_features & ~vhost_device_protocol_features(&s->device) ||
 	    record->index >= VHOST_MAX_QUEUES || record->reply.size > sizeof(record->payload) ||
 	    record->status > UINT8_MAX || record->pending > sizeof(struct vhost_header) + VHOST_MAX_PAYLOAD ||
 	    !(record->flags & KEEP_BUSY) != !record->pending ||

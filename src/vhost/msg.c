@@ -40,8 +40,16 @@ void vhost_msg_close_fds(struct vhost_msg *msg)
 	msg->n_fds = 0;
 }
 
+/* A message that brings a key. Of one whose header is not complete there is nothing yet. */
+static bool is_secret(const struct vhost_header *header)
+{
+	return header->request == VHOST_CREATE_CRYPTO_SESSION;
+}
+
 void vhost_rx_reset(struct vhost_rx *rx)
 {
+	if (is_secret(&rx->msg.header))
+		explicit_bzero(&rx->msg.payload, sizeof(rx->msg.payload));
 	vhost_msg_close_fds(&rx->msg);
 	rx->have = 0;
 }
@@ -209,16 +217,16 @@ static void drop_others(struct vhost_msg *msg, int fd, size_t len)
 		close(msg->fds[--msg->n_fds]);
 }
 
-/* vhost_rx_step() for rx->peek: begins anew each time. */
-static int peek_step(struct vhost_rx *rx, int fd, struct error *error)
+struct bytes {
+	struct vhost_header header;
+	uint8_t payload[VHOST_MAX_PAYLOAD];
+};
+
+static int peek_at(struct vhost_rx *rx, int fd, struct bytes *bytes, struct error *error)
 {
-	struct {
-		struct vhost_header header;
-		uint8_t payload[VHOST_MAX_PAYLOAD];
-	} bytes;
-	const size_t head = sizeof(bytes.header);
+	const size_t head = sizeof(bytes->header);
 	bool too_many = false;
-	ssize_t n = look(NULL, fd, &bytes, head, &too_many);
+	ssize_t n = look(NULL, fd, bytes, head, &too_many);
 	int r;
 
 	rx->msg.n_fds = 0;
@@ -229,20 +237,34 @@ static int peek_step(struct vhost_rx *rx, int fd, struct error *error)
 		return error_set(error, (int)n, "vhost-user message: cannot read it: %s", strerror((int)-n));
 	if (n < (ssize_t)head)
 		return 0;
-	r = check_header(&bytes.header, error);
+	r = check_header(&bytes->header, error);
 	if (r < 0)
 		return r;
-	n = look(&rx->msg, fd, &bytes, head + bytes.header.size, &too_many);
+	n = look(&rx->msg, fd, bytes, head + bytes->header.size, &too_many);
 	if (too_many)
 		return rx_fail(
 			rx, error_set(error, -EBADMSG, "vhost-user message: more than %d descriptors", VHOST_MAX_FDS));
-	if (n < (ssize_t)(head + bytes.header.size))
+	if (n < (ssize_t)(head + bytes->header.size))
 		return rx_fail(rx, 0);
-	rx->msg.header = bytes.header;
-	memcpy(rx->msg.payload.bytes, bytes.payload, bytes.header.size);
+	rx->msg.header = bytes->header;
+	memcpy(rx->msg.payload.bytes, bytes->payload, bytes->header.size);
 	rx->have = (size_t)n;
 	drop_others(&rx->msg, fd, rx->have);
 	return 1;
+}
+
+/* vhost_rx_step() for rx->peek: begins anew each time. */
+static int peek_step(struct vhost_rx *rx, int fd, struct error *error)
+{
+	struct bytes bytes;
+	int r;
+
+	bytes.header.request = 0;
+	r = peek_at(rx, fd, &bytes, error);
+
+	if (is_secret(&bytes.header))
+		explicit_bzero(&bytes, sizeof(bytes));
+	return r;
 }
 
 int vhost_rx_step(struct vhost_rx *rx, int fd, struct error *error)

@@ -55,7 +55,7 @@ void vhost_msg_close_fds(struct vhost_msg *msg);
  * or a version that is not 1.
  */
 int vhost_rx_step(struct vhost_rx *rx, int fd, struct error *error);
-/* Forgets a partial message, or one that was dealt with, closing the descriptors that are left. */
+/* Forgets a partial message, or one that was dealt with, closing the descriptors that are left and wiping keys. */
 void vhost_rx_reset(struct vhost_rx *rx);
 
 /* Waits for one message. timeout_ms < 0: for ever. 0 or a negative errno as above, or -ETIMEDOUT. */

@@ -45,6 +45,11 @@ bool vhost_server_has(const struct vhost_server *server, enum vhost_protocol_fea
 	return server->protocol_features & VHOST_BIT(feature);
 }
 
+uint64_t vhost_device_protocol_features(const struct vhost_device *device)
+{
+	return VHOST_SERVER_PROTOCOL_FEATURES | (device->crypto ? VHOST_BIT(VHOST_PF_CRYPTO_SESSION) : 0);
+}
+
 bool vhost_ring_active(const struct vhost_server *server, uint32_t index)
 {
 	const struct vhost_ring *ring = &server->rings[index];
@@ -105,13 +110,13 @@ static int set_features(struct vhost_server *s, struct vhost_msg *msg, struct vh
 
 static int get_protocol(struct vhost_server *s, struct vhost_msg *msg, struct vhost_step *step, struct error *error)
 {
-	reply_u64(step, msg->header.request, VHOST_SERVER_PROTOCOL_FEATURES);
+	reply_u64(step, msg->header.request, vhost_device_protocol_features(s->device));
 	return 0;
 }
 
 static int set_protocol(struct vhost_server *s, struct vhost_msg *msg, struct vhost_step *step, struct error *error)
 {
-	uint64_t unknown = msg->payload.u64 & ~VHOST_SERVER_PROTOCOL_FEATURES;
+	uint64_t unknown = msg->payload.u64 & ~vhost_device_protocol_features(s->device);
 
 	if (unknown)
 		return error_set(error, -EINVAL, "protocol features %#" PRIx64 " were not offered", unknown);
@@ -481,6 +486,37 @@ static int set_inflight(struct vhost_server *s, struct vhost_msg *msg, struct vh
 	return 0;
 }
 
+/* ---- sessions ---- */
+
+/*
+ * The answer is the message again, with the id of the session. Of what came only the length returns: nobody reads the
+ * rest, and a key that is not there is in nobody's way. What cannot be made is answered with -1, like what the caller
+ * cannot make: front-ends ask in a guest's name, who may ask for anything.
+ */
+static int create_session(struct vhost_server *s, struct vhost_msg *msg, struct vhost_step *step, struct error *error)
+{
+	int r = vhost_crypto_parse(msg, &step->session, error);
+
+	if (r == -EBADMSG)
+		return r;
+	set_reply(step, msg->header.request, msg->header.size);
+	if (r == 0) {
+		step->effects |= VHOST_EFFECT_CREATE;
+		return 0;
+	}
+	vhost_crypto_set_id(&step->reply, -1);
+	error_prefix(error, "message %s", vhost_request_name(msg->header.request));
+	step->refused = *error;
+	return 0;
+}
+
+static int close_session(struct vhost_server *s, struct vhost_msg *msg, struct vhost_step *step, struct error *error)
+{
+	step->session_id = (int64_t)msg->payload.u64;
+	step->effects |= VHOST_EFFECT_CLOSE;
+	return 0;
+}
+
 /* ---- the table ---- */
 
 #define FEATURE_NONE 0xff
@@ -521,6 +557,9 @@ static const struct {
 	{ VHOST_SET_INFLIGHT_FD, VHOST_INFLIGHT_MIN_SIZE, sizeof(struct vhost_inflight), 1, VHOST_PF_INFLIGHT_SHMFD,
 	  false, set_inflight },
 	{ VHOST_RESET_DEVICE, 0, 0, 0, VHOST_PF_RESET_DEVICE, false, reset_device },
+	{ VHOST_CREATE_CRYPTO_SESSION, VHOST_CRYPTO_OLD_SIZE, VHOST_CRYPTO_NEW_SIZE, 0, VHOST_PF_CRYPTO_SESSION, false,
+	  create_session },
+	{ VHOST_CLOSE_CRYPTO_SESSION, 8, 8, 0, VHOST_PF_CRYPTO_SESSION, true, close_session },
 	{ VHOST_SET_STATUS, 8, 8, 0, VHOST_PF_STATUS, false, set_status },
 	{ VHOST_GET_STATUS, 0, 0, 0, VHOST_PF_STATUS, false, get_status },
 };
@@ -554,6 +593,8 @@ int vhost_server_handle(struct vhost_server *s, struct vhost_msg *msg, struct vh
 	step->refused.code = 0;
 	step->has_reply = false;
 	step->wants_base = false;
+	step->session_id = -1;
+	step->failed = false;
 	step->reply.n_fds = 0;
 	if (msg->header.flags & VHOST_FLAG_REPLY)
 		r = error_set(&cause, -EBADMSG, "it is marked as a reply");
@@ -582,4 +623,8 @@ void vhost_server_finish(struct vhost_server *s, struct vhost_step *step)
 {
 	if (step->wants_base)
 		step->reply.payload.state.num = s->rings[step->index].base;
+	if (step->effects & VHOST_EFFECT_CREATE)
+		vhost_crypto_set_id(&step->reply, step->session_id);
+	if (step->effects & VHOST_EFFECT_CLOSE && step->has_reply)
+		step->reply.payload.u64 = step->failed;
 }

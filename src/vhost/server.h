@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "util/error.h"
+#include "vhost/crypto.h"
 #include "vhost/memory.h"
 #include "vhost/msg.h"
 #include "vhost/proto.h"
@@ -32,9 +33,10 @@ struct vhost_device {
 	uint16_t n_queues;
 	const void *config;
 	size_t config_len;
+	bool crypto; /* sessions may be made and ended by messages */
 };
 
-/* Protocol features that this state machine implements. */
+/* Protocol features that this state machine implements, whatever the device. */
 #define VHOST_SERVER_PROTOCOL_FEATURES                                                         \
 	(VHOST_BIT(VHOST_PF_MQ) | VHOST_BIT(VHOST_PF_REPLY_ACK) | VHOST_BIT(VHOST_PF_CONFIG) | \
 	 VHOST_BIT(VHOST_PF_CONFIGURE_MEM_SLOTS) | VHOST_BIT(VHOST_PF_BACKEND_REQ) |           \
@@ -72,6 +74,8 @@ enum vhost_effect {
 	VHOST_EFFECT_RESTART = 1 << 2,	    /* ring step.index: stop it, then run it as it is now */
 	VHOST_EFFECT_CALL = 1 << 3,	    /* ring step.index: other call or err descriptor */
 	VHOST_EFFECT_RESET = 1 << 4,	    /* forget what the driver created in the device; no ring is active now */
+	VHOST_EFFECT_CREATE = 1 << 5,	    /* make step.session and say in step.session_id which it is */
+	VHOST_EFFECT_CLOSE = 1 << 6,	    /* end session step.session_id, or say that it failed */
 };
 
 struct vhost_step {
@@ -80,8 +84,11 @@ struct vhost_step {
 	struct vhost_region region;
 	struct error refused; /* code < 0: the message was refused, for the log */
 	bool has_reply;
-	bool wants_base;	/* finish() puts the ring's base into the reply */
-	struct vhost_msg reply; /* owns its descriptors */
+	bool wants_base;		     /* finish() puts the ring's base into the reply */
+	int64_t session_id;		     /* CREATE: set by the caller before finish(); -1: there is none */
+	bool failed;			     /* CLOSE: set by the caller before finish() */
+	struct vhost_crypto_session session; /* CREATE: with a key, which the caller wipes */
+	struct vhost_msg reply;		     /* owns its descriptors */
 };
 
 void vhost_server_init(struct vhost_server *server, const struct vhost_device *device);
@@ -92,6 +99,9 @@ void vhost_server_fini(struct vhost_server *server);
 int vhost_server_handle(struct vhost_server *server, struct vhost_msg *msg, struct vhost_step *ret_step,
 			struct error *error);
 void vhost_server_finish(struct vhost_server *server, struct vhost_step *step);
+
+/* What GET_PROTOCOL_FEATURES tells. */
+uint64_t vhost_device_protocol_features(const struct vhost_device *device);
 
 bool vhost_ring_active(const struct vhost_server *server, uint32_t index);
 bool vhost_server_has(const struct vhost_server *server, enum vhost_protocol_feature feature);
