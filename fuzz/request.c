@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Requests from their message to their answer: the daemon's request.c, control.c, wconn.c and recover.c with the engine,
+ * Requests from their message to their answer: the daemon's accel device, common.c, wconn.c and recover.c with the engine,
  * over guest memory between fences, with a plugin that touches every byte it is given. Each request is answered once, with
  * an answer that the other side can read, and a failure says why.
  *
@@ -12,7 +12,6 @@
 
 #include <errno.h>
 
-#include "daemon/setup.h"
 #include "daemon/worker.h"
 #include "engine/internal.h"
 #include "util/util.h"
@@ -117,7 +116,8 @@ static void start(void)
 	CHECK(state_attach(NULL, 0, &config->limits, &worker.state, NULL, &error) == 0);
 	CHECK(engine_new(config, worker.state, &worker.engine, &error) == 0 && engine_n_failures(worker.engine) == 0);
 	worker.config = config;
-	setup_wire_limits(config, &worker.limits);
+	worker.device = &device_accel;
+	accel_wire_limits(config, &worker.limits);
 	worker.limits.counts = worker.limit_counts = state_limits(worker.state);
 	worker.stats = (struct stats){ calloc(1, stats_size(1, 1)), 1, 1, true };
 	worker.max_message = MAX_RAW;
@@ -245,30 +245,31 @@ static bool inside(const void *at, const struct iovec *iov)
 static void check_private(const struct vq_chain *chain)
 {
 	for (size_t i = 0; i < chain->n_readable; i++)
-		CHECK(!inside(request.message, &chain->readable[i]) &&
-		      !inside(request.wire.extents, &chain->readable[i]) &&
-		      !inside(request.wire.params, &chain->readable[i]));
+		CHECK(!inside(request.accel.message, &chain->readable[i]) &&
+		      !inside(request.accel.wire.extents, &chain->readable[i]) &&
+		      !inside(request.accel.wire.params, &chain->readable[i]));
 }
 
 static void serve(const struct vq_chain *chain, const struct fuzz_request *plan)
 {
 	struct error error = { 0 };
-	int r = request_begin(&ring, chain, &request);
+	int r;
 
-	if (r < 0) {
+	request_begin(&ring, 0, &request);
+	request.counter++;
+	request.recovered = plan->flags & FUZZ_REQUEST_RECOVERED;
+	r = accel_decode(&request, chain, &error);
+	if (r > 0) {
 		ring_complete(&ring, &request, 0);
 		return;
 	}
-	request.counter++;
-	request.recovered = plan->flags & FUZZ_REQUEST_RECOVERED;
-	r = request_decode(&request, chain, &error);
 	if (r == 0)
 		check_private(chain);
 	request.begun = plan->flags & FUZZ_REQUEST_BEGUN;
 	if (r < 0)
-		request_answer(&request, r, 0, &error);
+		accel_answer(&request, r, 0, &error);
 	else
-		request_run(&request);
+		accel_run(&request);
 	pthread_mutex_lock(&lock);
 	while (n_answers == 0)
 		pthread_cond_wait(&answered, &lock);

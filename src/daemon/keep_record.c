@@ -49,10 +49,15 @@ static void fill_ring(const struct vhost_ring *from, const struct mirror_ring *m
 	to->flags |= add_fd(list, mirror->ledger_fd, KEEP_RING_LEDGER);
 }
 
-static void device_config(const struct supervisor *s, struct virtio_accel_config *ret)
+/* The same device, and told front-ends the same. */
+static bool same_device(const struct supervisor *s, const struct keep_record *record)
 {
-	*ret = s->device_config;
-	memset(ret->ops, 0, sizeof(ret->ops));
+	const struct device *device = s->options->device;
+	_Alignas(8) uint8_t config[DEVICE_MAX_CONFIG] = { 0 };
+
+	device->fill_config(s->config, config);
+	return record->virtio_id == device->virtio_id && record->config_len == device->config_len &&
+	       !(record->device_features & ~s->device.features) && memcmp(record->config, config, sizeof(config)) == 0;
 }
 
 /* The message that is not answered and taken out yet, if there is one. */
@@ -85,7 +90,9 @@ int keep_record_fill(struct supervisor *s, const struct connection *c, struct ke
 	record->generation = c->keep.generation;
 	record->id = c->id;
 	record->device_features = s->device.features;
-	device_config(s, &record->config);
+	record->virtio_id = s->options->device->virtio_id;
+	record->config_len = (uint32_t)s->options->device->config_len;
+	s->options->device->fill_config(s->config, record->config);
 	record->flags = (c->greeted ? KEEP_GREETED : 0) | (c->reset_wanted ? KEEP_RESET_WANTED : 0);
 	record->status = c->server.status;
 	record->features = c->server.features;
@@ -132,7 +139,6 @@ static int check_ring(const struct keep_ring *ring, uint32_t index, struct error
 
 int keep_record_check(const struct supervisor *s, const struct keep_record *record, size_t len, struct error *error)
 {
-	struct virtio_accel_config config;
 	int r = 0;
 
 	if (len < offsetof(struct keep_record, nonce) || record->magic != KEEP_MAGIC || record->size != len)
@@ -140,9 +146,9 @@ int keep_record_check(const struct supervisor *s, const struct keep_record *reco
 	if (record->version != KEEP_VERSION || len != sizeof(*record))
 		return error_set(error, -EPROTO, "its records have version %u (%zu bytes), this one's %u (%zu)",
 				 record->version, len, KEEP_VERSION, sizeof(*record));
-	device_config(s, &config);
-	if (record->device_features & ~s->device.features || memcmp(&record->config, &config, sizeof(config)) != 0)
-		return error_set(error, -EPROTO, "it had told front-ends other limits, queues or features");
+	if (!same_device(s, record))
+		return error_set(error, -EPROTO,
+				 "it was another device, or had told front-ends other limits, queues or features");
 	if (record->id < 1 || record->id > s->n_slots || record->n_rings != s->device.n_queues ||
 	    record->n_regions > VHOST_MAX_REGIONS || record->n_fds != count_fds(record) ||
 	    record->features & ~s->device.features || record->protocol_features & ~vhost_device_protocol_features(&s->device) ||

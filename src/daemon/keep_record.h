@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-#include "uapi/virtio_accel.h"
+#include "daemon/device.h"
 #include "util/error.h"
 #include "vhost/memory.h"
 #include "vhost/server.h"
@@ -18,7 +18,7 @@ struct connection;
 
 #define KEEP_MAGIC UINT64_C(0x7065656b6c656363) /* "ccelkeep" */
 #ifndef KEEP_VERSION
-#define KEEP_VERSION 1
+#define KEEP_VERSION 2
 #endif
 /* The kernel passes no more with one message. */
 #define KEEP_MAX_FDS 253
@@ -70,8 +70,10 @@ struct keep_record {
 	uint32_t id;
 	uint32_t n_fds;
 	uint64_t device_features;
-	struct virtio_accel_config config; /* as front-ends were told, but for ops */
-	uint32_t flags;			   /* enum keep_flags */
+	uint32_t virtio_id;
+	uint32_t config_len;
+	_Alignas(8) uint8_t config[DEVICE_MAX_CONFIG]; /* as front-ends were told, but for what plugins serve */
+	uint32_t flags;				       /* enum keep_flags */
 	uint32_t status;
 	uint64_t features;
 	uint64_t protocol_features;

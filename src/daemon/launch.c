@@ -6,7 +6,6 @@
  * before they are ready have a plugin that cannot be loaded, most likely: then one without plugins takes over, so that
  * requests fail instead of hanging, and the plugins get another chance after a while.
  */
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -45,7 +44,7 @@ static void move_fd(int from, int to)
 static void exec_worker(const struct supervisor *s, int link, pid_t parent)
 {
 	char level[32], config[32];
-	char *argv[OPTIONS_MAX_SETS * 2 + 16];
+	char *argv[OPTIONS_MAX_SETS * 2 + 18];
 	int fds[] = { link, s->state_fd, s->stats_fd, s->config_fd };
 	sigset_t none;
 	size_t n = 0;
@@ -76,6 +75,8 @@ static void exec_worker(const struct supervisor *s, int link, pid_t parent)
 	argv[n++] = (char *)"vacceld";
 	argv[n++] = (char *)"--worker";
 	argv[n++] = level;
+	argv[n++] = (char *)"--device";
+	argv[n++] = (char *)s->options->device->name;
 	if (s->options->log_json)
 		argv[n++] = (char *)"--log-format=json";
 	argv[n++] = (char *)"--config";
@@ -161,8 +162,7 @@ void launch_ready(struct supervisor *s, const struct link_ready *ready)
 		    l->safe ? " without plugins: operations fail" : "");
 	l->ready = true;
 	l->ever_ready = true;
-	for (size_t i = 0; i < ARRAY_SIZE(ready->ops); i++)
-		s->device_config.ops[i] = htole32(ready->ops[i]);
+	s->options->device->fill_served(s->device_config, ready->ops);
 	if (l->n_started == 1)
 		log_info("worker %d is ready", (int)l->pid);
 	else

@@ -12,6 +12,7 @@
 
 #include <stdint.h>
 
+#include "daemon/device.h"
 #include "util/error.h"
 #include "vhost/inflight.h"
 #include "vhost/proto.h"
@@ -62,7 +63,7 @@ struct link_ring {
 };
 
 struct link_ready {
-	uint32_t ops[8]; /* that can be served, as in the configuration space */
+	uint32_t ops[DEVICE_OP_WORDS]; /* that can be served, see device.h */
 };
 
 struct link_msg {

@@ -13,12 +13,12 @@
 #include "util/log.h"
 
 /* As the vhost-user specification's back-end program conventions have it. */
-static int print_capabilities(void)
+static int print_capabilities(const struct device *device)
 {
 	struct json_object *object = json_object_new_object();
 	struct json_object *features = json_object_new_array();
 
-	json_object_object_add(object, "type", json_object_new_string("accel"));
+	json_object_object_add(object, "type", json_object_new_string(device->name));
 	json_object_object_add(object, "features", features);
 	printf("%s\n", json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY));
 	json_object_put(object);
@@ -40,7 +40,7 @@ int main(int argc, char **argv)
 		return EXIT_SUCCESS;
 	}
 	if (options.print_capabilities)
-		return print_capabilities();
+		return print_capabilities(options.device);
 	log_open(options.worker ? "vacceld-worker" : "vacceld", options.log_level);
 	if (options.log_json)
 		log_use_json();

@@ -16,6 +16,7 @@ enum {
 	OPT_SOCKET_PATH = 256,
 	OPT_SOCKET_GROUP,
 	OPT_FD,
+	OPT_DEVICE,
 	OPT_PRINT_CAPABILITIES,
 	OPT_CONFIG,
 	OPT_SET,
@@ -41,6 +42,7 @@ static const struct {
 	{ "socket-path", "PATH", OPT_SOCKET_PATH, "listen on this Unix socket" },
 	{ "socket-group", "GROUP", OPT_SOCKET_GROUP, "give the socket (mode 0660) to this group" },
 	{ "fd", "N", OPT_FD, "use this inherited descriptor: a listening or a connected Unix socket" },
+	{ "device", "NAME", OPT_DEVICE, "what kind of device to be: accel (default)" },
 	{ "config", "FILE", OPT_CONFIG, "configuration (default: " VACCEL_CONFIG_FILE ", if it exists)" },
 	{ "set", "SECTION.KEY=VALUE", OPT_SET, "override one key of the configuration; may be repeated" },
 	{ "models", "DIR", OPT_MODELS, "folder of models, like --set models.dir=DIR" },
@@ -104,6 +106,20 @@ static int parse_format(const char *text, bool *ret_json)
 	return -EINVAL;
 }
 
+static int parse_device(const char *text, const struct device **ret_device)
+{
+	const struct device *device;
+
+	*ret_device = device_by_name(text);
+	if (*ret_device)
+		return 0;
+	fprintf(stderr, "vacceld: --device: '%s' is not one of", text);
+	for (size_t i = 0; (device = device_at(i)); i++)
+		fprintf(stderr, "%s %s", i ? "," : "", device->name);
+	fprintf(stderr, "\n");
+	return -EINVAL;
+}
+
 static int parse_int(const char *option, const char *text, int *ret)
 {
 	char *end;
@@ -143,6 +159,8 @@ static int take(struct options *o, int code, const char *value)
 		return 0;
 	case OPT_FD:
 		return parse_int("fd", value, &o->fd);
+	case OPT_DEVICE:
+		return parse_device(value, &o->device);
 	case OPT_CONFIG:
 		o->config = value;
 		return 0;
@@ -212,7 +230,9 @@ static int check(const struct options *o, int optind_, int argc, char **argv)
 int options_parse(int argc, char **argv, struct options *ret_options)
 {
 	struct option longs[ARRAY_SIZE(rows) + 1] = { 0 };
-	struct options o = { .fd = -1, .log_level = LOG_INFO, .drain_ms = 2000, .restart_delay_ms = 500 };
+	struct options o = {
+		.fd = -1, .device = device_at(0), .log_level = LOG_INFO, .drain_ms = 2000, .restart_delay_ms = 500
+	};
 	int code, r;
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)

@@ -6,13 +6,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "daemon/device.h"
+
 #define OPTIONS_MAX_SETS 64
 
 struct options {
 	const char *socket_path;
 	const char *socket_group; /* NULL: the caller's own */
 	int fd;			  /* -1: none */
-	const char *config;	  /* NULL: the installed default file */
+	const struct device *device;
+	const char *config; /* NULL: the installed default file */
 	const char *sets[OPTIONS_MAX_SETS];
 	size_t n_sets;
 	const char *models; /* NULL: what the configuration says */

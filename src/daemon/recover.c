@@ -6,7 +6,7 @@
  *   ended by its time limit                        -> DEADLINE
  *   ring is to stop                                -> INTERRUPTED if begun, else CANCELED; or left in the journal
  *   ran in two workers that died by themselves     -> IO
- *   begun, and may not run twice (op table)        -> INTERRUPTED (request_run(): it takes resolved arguments to tell)
+ *   begun, and may not run twice (op table)        -> INTERRUPTED (device.run(): it takes resolved arguments to tell)
  *   anything else                                  -> runs (again)
  *
  * Requests that had begun, or died while a plugin opened their session, run again one at a time, in the whole worker: if
@@ -57,18 +57,7 @@ static int judge(const struct wring *ring, const struct ledger_entry *entry, boo
 
 /* ---- whether it may run again ---- */
 
-/* Guest memory that an argument takes up. */
-struct piece {
-	uint64_t start, end;
-	uint32_t arg;
-};
-
-struct pieces {
-	struct piece *rows;
-	size_t n;
-};
-
-static int add_piece(struct pieces *pieces, uint32_t arg, uint64_t start, uint64_t len)
+int recover_add_piece(struct recover_pieces *pieces, uint32_t arg, uint64_t start, uint64_t len)
 {
 	/* Room grows in powers of two. */
 	if ((pieces->n & (pieces->n - 1)) == 0) {
@@ -78,92 +67,37 @@ static int add_piece(struct pieces *pieces, uint32_t arg, uint64_t start, uint64
 			return -ENOMEM;
 		pieces->rows = rows;
 	}
-	pieces->rows[pieces->n++] = (struct piece){ .start = start, .end = start + len, .arg = arg };
+	pieces->rows[pieces->n++] = (struct recover_piece){ .start = start, .end = start + len, .arg = arg };
 	return 0;
-}
-
-/* The part of a buffer that the argument names. A buffer that is not there has the request refused, later. */
-static int add_buffer(struct pieces *pieces, const struct request *request, uint32_t index)
-{
-	const struct wire_arg *arg = &request->wire.args[index];
-	struct wconn *conn = request->ring->conn;
-	_cleanup_free_ struct state_extent *extents = NULL;
-	uint64_t skip = arg->offset, left = arg->len;
-	int n = engine_buffer_extents(conn->worker->engine, conn->id, arg->buffer, &extents);
-	int r = n == -ENOMEM ? n : 0;
-
-	for (int i = 0; r == 0 && i < n && left > 0; i++) {
-		uint64_t from = MIN(skip, extents[i].len);
-		uint64_t len = MIN(extents[i].len - from, left);
-
-		skip -= from;
-		left -= len;
-		if (len)
-			r = add_piece(pieces, index, extents[i].addr + from, len);
-	}
-	return r;
-}
-
-static int add_arg(struct pieces *pieces, const struct request *request, uint32_t index)
-{
-	const struct wire_arg *arg = &request->wire.args[index];
-	int r = 0;
-
-	if (arg->kind == VIRTIO_ACCEL_ARG_BUFFER)
-		return add_buffer(pieces, request, index);
-	for (uint32_t i = 0; r == 0 && i < arg->n_extents; i++) {
-		struct wire_extent extent = wire_extent(&request->wire, arg->first_extent + i);
-
-		if (extent.len)
-			r = add_piece(pieces, index, extent.addr, extent.len);
-	}
-	return r;
 }
 
 static int by_start(const void *a, const void *b)
 {
-	const struct piece *x = a, *y = b;
+	const struct recover_piece *x = a, *y = b;
 
 	return x->start < y->start ? -1 : x->start > y->start;
 }
 
 /* Whether an argument that is written shares guest memory with another one. */
-static bool pieces_overlap(struct pieces *pieces, const struct wire_request *wire)
+static bool pieces_overlap(const struct recover_pieces *pieces, const struct op_request *op)
 {
 	uint64_t end[OP_MAX_ARGS] = { 0 }; /* of the pieces seen */
 
 	if (pieces->n)
 		qsort(pieces->rows, pieces->n, sizeof(pieces->rows[0]), by_start);
 	for (size_t i = 0; i < pieces->n; i++) {
-		const struct piece *piece = &pieces->rows[i];
+		const struct recover_piece *piece = &pieces->rows[i];
 
-		for (uint32_t arg = 0; arg < wire->n_args; arg++)
+		for (uint32_t arg = 0; arg < op->n_args; arg++)
 			if (arg != piece->arg && end[arg] > piece->start &&
-			    ((wire->args[arg].dir | wire->args[piece->arg].dir) & VIRTIO_ACCEL_DIR_OUT))
+			    ((op->args[arg].dir | op->args[piece->arg].dir) & VIRTIO_ACCEL_DIR_OUT))
 				return true;
 		end[piece->arg] = MAX(end[piece->arg], piece->end);
 	}
 	return false;
 }
 
-/*
- * Addresses in this process do not tell whether arguments overlap: one page of the guest may be seen in its region's
- * mapping, in a registered buffer's and as a gathered copy.
- */
-static bool args_overlap(const struct request *request)
-{
-	struct pieces pieces = { .n = 0 };
-	bool overlap;
-	int r = 0;
-
-	for (uint32_t i = 0; r == 0 && i < request->wire.n_args; i++)
-		r = add_arg(&pieces, request, i);
-	overlap = r < 0 || pieces_overlap(&pieces, &request->wire);
-	free(pieces.rows);
-	return overlap;
-}
-
-bool recover_may_run_again(const struct request *request)
+bool recover_may_run_again(const struct request *request, const struct recover_pieces *pieces)
 {
 	const struct op_request *op = &request->engine.op;
 	const struct op_desc *desc = op_by_id(op->op);
@@ -171,7 +105,7 @@ bool recover_may_run_again(const struct request *request)
 	/* One that the check refuses has done nothing and will be refused again. */
 	if (!desc || op_check(op, NULL) < 0)
 		return true;
-	return desc->replayable && desc->replayable(op) && !args_overlap(request);
+	return desc->replayable && desc->replayable(op) && pieces && !pieces_overlap(pieces, op);
 }
 
 /* ---- one after the other ---- */
@@ -179,18 +113,20 @@ bool recover_may_run_again(const struct request *request)
 static void run_alone(struct request *request)
 {
 	struct wring *ring = request->ring;
+	struct worker *worker = ring->conn->worker;
 
-	pthread_mutex_lock(&ring->conn->worker->replay_lock);
+	pthread_mutex_lock(&worker->replay_lock);
 	request->awaited = true;
 	ring->awaiting = true;
-	request_run(request);
+	worker->device->run(request);
 	ring_wait_awaited(ring);
-	pthread_mutex_unlock(&ring->conn->worker->replay_lock);
+	pthread_mutex_unlock(&worker->replay_lock);
 }
 
 static void recover_one(struct wring *ring, const struct inflight_entry *entry)
 {
 	struct wconn *conn = ring->conn;
+	const struct device *device = conn->worker->device;
 	struct ledger_entry *book = &ring->ledger->entries[entry->head];
 	bool suspect, begun = settle_entry(ring, book, entry->counter, &suspect);
 	struct request *request = ring_request(ring, entry->head);
@@ -201,14 +137,13 @@ static void recover_one(struct wring *ring, const struct inflight_entry *entry)
 	pthread_rwlock_rdlock(&conn->memory_lock);
 	r = vq_refetch(&ring->vq, entry, &chain, &error);
 	pthread_rwlock_unlock(&conn->memory_lock);
-	if (r == 0 && request)
-		r = request_begin(ring, &chain, request);
 	if (r < 0 || !request) {
 		log_warning("connection %u: ring %u: a request of the worker before is lost: %s", conn->id, ring->index,
 			    request ? error.text : "no memory");
 		vq_push(&ring->vq, entry->head, 0);
 		return;
 	}
+	request_begin(ring, entry->head, request);
 	request->popped_ns = 0;
 	request->counter = entry->counter;
 	request->recovered = true;
@@ -218,21 +153,27 @@ static void recover_one(struct wring *ring, const struct inflight_entry *entry)
 	pthread_mutex_unlock(&ring->lock);
 	atomic_fetch_add(&conn->n_requests, 1);
 	atomic_fetch_add(&conn->worker->in_flight, 1);
-	r = request_decode(request, &chain, &error);
+	r = device->decode(request, &chain, &error);
+	if (r > 0) {
+		log_warning("connection %u: ring %u: a request of the worker before has no room for its answer",
+			    conn->id, ring->index);
+		ring_complete(ring, request, 0);
+		return;
+	}
 	if (r == 0)
 		r = judge(ring, book, begun, &error);
-	log_info("connection %u: request %" PRIu64 " of the worker before: %s", conn->id, request->wire.id,
+	log_info("connection %u: request %" PRIu64 " of the worker before: %s", conn->id, request->id,
 		 r < 0	 ? error.text
 		 : begun ? "had begun, runs again if that is safe"
 			 : "had not begun, runs");
 	if (r < 0) {
-		request_answer(request, r, 0, &error);
+		device->answer(request, r, 0, &error);
 		return;
 	}
 	if (suspect)
 		run_alone(request);
 	else
-		request_run(request);
+		device->run(request);
 	ring_tell(ring);
 }
 

@@ -222,6 +222,7 @@ static int check_in_flight(struct wconn *conn, struct error *error)
 
 HOT static void serve_chain(struct wring *ring, const struct vq_chain *chain)
 {
+	const struct device *device = ring->conn->worker->device;
 	struct request *request = ring_request(ring, chain->head);
 	struct error error = { 0 };
 	int r;
@@ -232,21 +233,21 @@ HOT static void serve_chain(struct wring *ring, const struct vq_chain *chain)
 		ring->must_signal = true;
 		return;
 	}
-	r = request_begin(ring, chain, request);
+	request_begin(ring, chain->head, request);
 	take(ring, chain->head, request);
-	if (r < 0) {
+	r = device->decode(request, chain, &error);
+	if (r > 0) {
 		complain(ring, "a request has no room for its answer");
 		trace_answered(request, VIRTIO_ACCEL_S_BADMSG);
 		ring_complete(ring, request, 0);
 		return;
 	}
-	r = request_decode(request, chain, &error);
 	if (r == 0)
 		r = check_in_flight(ring->conn, &error);
 	if (r < 0)
-		request_answer(request, r, 0, &error);
+		device->answer(request, r, 0, &error);
 	else
-		request_run(request);
+		device->run(request);
 }
 
 /* ---- the thread ---- */

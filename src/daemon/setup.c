@@ -2,7 +2,6 @@
 /* See setup.h. */
 #include "daemon/setup.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -80,59 +79,19 @@ int setup_memory(const char *name, size_t size, int *ret_fd, struct error *error
 /* Descriptors that belong to no connection: our own, and what plugins open in the worker. */
 #define OTHER_FDS 128
 
-uint64_t setup_max_fds(const struct config *config, uint64_t regions)
+uint64_t setup_max_fds(const struct device *device, const struct config *config, uint64_t regions)
 {
 	/* What wakes and is woken, and errors; the ledger, or in the worker what the ring's thread waits on. */
 	const uint64_t per_ring = 5;
 	/* Socket, channel back, journal, page and box; a message that is not complete; a reply. */
 	const uint64_t others = 6 + VHOST_MAX_FDS + 1;
-	uint64_t queues = MIN(config->queues, VHOST_MAX_QUEUES);
+	uint64_t queues = device->n_queues(config);
 
 	return OTHER_FDS + config->limits.connections * (others + per_ring * queues + regions);
 }
 
-uint64_t setup_features(void)
+uint64_t setup_features(const struct device *device)
 {
 	return VHOST_BIT(VHOST_F_VERSION_1) | VHOST_BIT(VHOST_F_INDIRECT_DESC) | VHOST_BIT(VHOST_F_EVENT_IDX) |
-	       VHOST_BIT(VHOST_F_PROTOCOL_FEATURES) | VHOST_BIT(VIRTIO_ACCEL_F_BUFFERS) |
-	       VHOST_BIT(VIRTIO_ACCEL_F_CANCEL) | VHOST_BIT(VIRTIO_ACCEL_F_DEADLINE);
-}
-
-void setup_wire_limits(const struct config *config, struct wire_limits *ret_limits)
-{
-	*ret_limits = (struct wire_limits){
-		.max_request_bytes = config->limits.request_bytes,
-		.max_args = OP_MAX_ARGS,
-		.max_extents = MIN(config->limits.max_extents, WIRE_MAX_EXTENTS),
-		.max_params_len = OP_MAX_PARAMS,
-	};
-}
-
-size_t setup_max_message(const struct config *config)
-{
-	struct wire_limits limits;
-
-	setup_wire_limits(config, &limits);
-	return sizeof(struct virtio_accel_req) + limits.max_args * sizeof(struct virtio_accel_arg) +
-	       limits.max_extents * sizeof(struct virtio_accel_extent) + limits.max_params_len;
-}
-
-void setup_device_config(const struct config *config, struct virtio_accel_config *ret_config)
-{
-	struct wire_limits limits;
-
-	setup_wire_limits(config, &limits);
-	*ret_config = (struct virtio_accel_config){
-		.version_major = htole16(VIRTIO_ACCEL_VERSION_MAJOR),
-		.version_minor = htole16(VIRTIO_ACCEL_VERSION_MINOR),
-		.num_queues = htole32(MIN(config->queues, VHOST_MAX_QUEUES)),
-		.max_sessions = htole32(config->limits.sessions),
-		.max_buffers = htole32(config->limits.buffers),
-		.max_buffer_bytes = htole64(config->limits.buffer_bytes),
-		.max_request_bytes = htole64(limits.max_request_bytes),
-		.max_args = htole32(limits.max_args),
-		.max_extents = htole32(limits.max_extents),
-		.max_params_len = htole32(limits.max_params_len),
-		.max_message_bytes = htole32((uint32_t)setup_max_message(config)),
-	};
+	       VHOST_BIT(VHOST_F_PROTOCOL_FEATURES) | device->features;
 }

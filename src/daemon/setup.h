@@ -6,10 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/device.h"
 #include "daemon/options.h"
 #include "engine/config.h"
-#include "op/wire.h"
-#include "uapi/virtio_accel.h"
 
 /* Configuration with the --set options applied. */
 int setup_config(const struct options *options, struct config **ret_config, struct error *error);
@@ -20,13 +19,9 @@ int setup_config_copy(const struct config *config, int *ret_fd, struct error *er
 int setup_memory(const char *name, size_t size, int *ret_fd, struct error *error);
 
 /* Descriptors that supervisor and worker may have open each, when connections have so many memory regions each. */
-uint64_t setup_max_fds(const struct config *config, uint64_t regions);
+uint64_t setup_max_fds(const struct device *device, const struct config *config, uint64_t regions);
 
-uint64_t setup_features(void);
-void setup_wire_limits(const struct config *config, struct wire_limits *ret_limits);
-/* Longest device-readable part of a request. */
-size_t setup_max_message(const struct config *config);
-/* All but the ops. */
-void setup_device_config(const struct config *config, struct virtio_accel_config *ret_config);
+/* Of the device and of all devices. */
+uint64_t setup_features(const struct device *device);
 
 #endif

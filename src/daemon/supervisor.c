@@ -33,8 +33,8 @@
 /* What front-ends make us open has to fit, in the worker too, which inherits the limit. Regions share what is left. */
 static int raise_limit(struct supervisor *s, struct error *error)
 {
-	uint64_t fixed = setup_max_fds(s->config, 0);
-	uint64_t needed = setup_max_fds(s->config, MIN_REGIONS);
+	uint64_t fixed = setup_max_fds(s->options->device, s->config, 0);
+	uint64_t needed = setup_max_fds(s->options->device, s->config, MIN_REGIONS);
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
@@ -151,12 +151,12 @@ static int supervisor_init(struct supervisor *s, const struct options *options, 
 		r = setup_config_copy(s->config, &s->config_fd, error);
 	if (r < 0)
 		return r;
-	setup_device_config(s->config, &s->device_config);
+	options->device->fill_config(s->config, s->device_config);
 	s->device = (struct vhost_device){
-		.features = setup_features(),
-		.n_queues = (uint16_t)MIN(s->config->queues, VHOST_MAX_QUEUES),
-		.config = &s->device_config,
-		.config_len = sizeof(s->device_config),
+		.features = setup_features(options->device),
+		.n_queues = options->device->n_queues(s->config),
+		.config = s->device_config,
+		.config_len = options->device->config_len,
 	};
 	s->n_slots = s->config->limits.connections;
 	r = raise_limit(s, error);

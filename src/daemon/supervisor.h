@@ -19,6 +19,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/device.h"
 #include "daemon/keep.h"
 #include "daemon/link.h"
 #include "daemon/metrics.h"
@@ -27,7 +28,6 @@
 #include "daemon/tally.h"
 #include "engine/config.h"
 #include "op/limit.h"
-#include "uapi/virtio_accel.h"
 #include "vhost/server.h"
 
 /* The descriptors that a worker finds open. */
@@ -138,7 +138,7 @@ struct supervisor {
 	struct launch launch;
 	uint32_t next_seq;
 	struct limit_counts limit_counts; /* of LIMIT_CONNECTIONS; the worker counts the others */
-	struct virtio_accel_config device_config;
+	_Alignas(8) uint8_t device_config[DEVICE_MAX_CONFIG];
 	struct vhost_device device;
 	struct connection **connections; /* config->limits.connections of them, NULL: free */
 	uint32_t n_slots;

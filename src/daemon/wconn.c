@@ -203,7 +203,7 @@ static void *helper_main(void *opaque)
 		pthread_mutex_unlock(&conn->helper_lock);
 		if (!request)
 			break;
-		control_deferred(request);
+		accel_control_deferred(request);
 	}
 	end_connection(conn);
 	return NULL;

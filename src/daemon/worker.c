@@ -163,7 +163,7 @@ static struct ledger_entry *find_running(struct worker *w, uint32_t owner, uint6
 
 			/* In this order: a request that runs has its id. */
 			if (request && __atomic_load_n(&ring->ledger->entries[head].running, __ATOMIC_ACQUIRE) &&
-			    request->wire.id == id)
+			    request->engine.id == id)
 				return &ring->ledger->entries[head];
 		}
 	}
@@ -271,7 +271,7 @@ static int open_state(struct worker *w, struct error *error)
 
 static int open_stats(struct worker *w, struct error *error)
 {
-	uint32_t n_rings = MIN(w->config->queues, VHOST_MAX_QUEUES);
+	uint32_t n_rings = w->device->n_queues(w->config);
 	size_t size = stats_size(w->n_conns, n_rings);
 	struct stat st;
 	void *map;
@@ -299,14 +299,14 @@ static int worker_init(struct worker *w, const struct options *options, struct e
 	struct sandbox sandbox;
 	int r;
 
-	*w = (struct worker){ .options = options, .link = WORKER_FD_LINK };
+	*w = (struct worker){ .options = options, .device = options->device, .link = WORKER_FD_LINK };
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_mutex_init(&w->replay_lock, NULL);
 	r = setup_config(options, &w->config, error);
 	if (r < 0)
 		return r;
-	setup_wire_limits(w->config, &w->limits);
-	w->max_message = setup_max_message(w->config);
+	accel_wire_limits(w->config, &w->limits);
+	w->max_message = accel_max_message(w->config);
 	w->n_cpus = spin_cpus(w->config->spin_us);
 	w->n_conns = w->config->limits.connections;
 	w->conns = calloc(w->n_conns, sizeof(*w->conns));
@@ -315,7 +315,7 @@ static int worker_init(struct worker *w, const struct options *options, struct e
 	/* Plugins that kill their worker while they are loaded must not take the guest's other requests along. */
 	if (options->safe)
 		w->config->n_plugins = 0;
-	r = sandbox_enter(&sandbox, w->config, setup_max_fds(w->config, VHOST_MAX_REGIONS), error);
+	r = sandbox_enter(&sandbox, w->config, setup_max_fds(options->device, w->config, VHOST_MAX_REGIONS), error);
 	if (r < 0)
 		refuse(error);
 	r = open_state(w, error);

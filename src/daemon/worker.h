@@ -16,8 +16,8 @@
  * reading while guest addresses are translated, for writing while regions are added (they go only when nothing runs);
  * ring.lock. None is held while an op runs.
  *
- * Files: worker.c, wconn.c (connection, memory, registered buffers), ring.c, relief.c, recover.c, request.c, control.c
- * (requests other than ops), trace.c (what is counted and timed).
+ * Files: worker.c, wconn.c (connection, memory, registered buffers), ring.c, relief.c, recover.c, common.c (what requests of
+ * all devices have in common), trace.c (what is counted and timed); device.h, and accel.h for a device's own.
  */
 #ifndef VACCEL_DAEMON_WORKER_H
 #define VACCEL_DAEMON_WORKER_H
@@ -27,6 +27,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/accel.h"
+#include "daemon/device.h"
 #include "daemon/link.h"
 #include "daemon/options.h"
 #include "engine/engine.h"
@@ -47,6 +49,7 @@ struct relief {
 
 struct worker {
 	const struct options *options;
+	const struct device *device;
 	struct config *config;
 	struct state *state;
 	struct engine *engine;
@@ -68,10 +71,12 @@ struct worker {
 	pthread_mutex_t replay_lock; /* held while a request under suspicion runs again */
 };
 
-/* Room for the text of a response, and the pieces that response and text may be scattered over. */
-#define RESPONSE_MAX	(sizeof(struct virtio_accel_resp) + ERROR_TEXT)
-#define RESPONSE_PIECES 40
-#define MESSAGE_INLINE	1024
+/* A private copy of an argument. */
+struct bounce {
+	uint32_t arg;
+	uint64_t len;
+	void *data;
+};
 
 struct request {
 	struct engine_request engine;
@@ -88,16 +93,12 @@ struct request {
 	uint64_t popped_ns; /* 0: no times are taken of it */
 	uint64_t decoded_ns;
 	uint64_t counter;
-	struct iovec response[RESPONSE_PIECES];
-	size_t n_response;
-	const uint8_t *message;
-	uint8_t inline_message[MESSAGE_INLINE];
-	struct wire_request wire;
-	struct {
-		uint32_t arg;
-		void *data;
-	} bounces[OP_MAX_ARGS];
+	uint64_t id; /* by which its guest knows it */
+	struct bounce bounces[OP_MAX_ARGS];
 	uint32_t n_bounces;
+	union {
+		struct accel_request accel;
+	};
 };
 
 struct wring {
@@ -214,21 +215,37 @@ void relief_wake(struct relief *relief);
 /* ---- recover.c ---- */
 /* Deals with what vq_init() found in flight. */
 void ring_recover(struct wring *ring);
-/* Whether running an op a second time, which a worker died in, is the same as running it once. Its arguments are resolved. */
-bool recover_may_run_again(const struct request *request);
+/* Guest memory that an argument takes up. */
+struct recover_piece {
+	uint64_t start, end;
+	uint32_t arg;
+};
 
-/* ---- request.c ---- */
-/* Prepares a request object for a chain; -EINVAL when the chain has no room for an answer. */
-int request_begin(struct wring *ring, const struct vq_chain *chain, struct request *request);
-/* Copies and decodes the message. */
-int request_decode(struct request *request, const struct vq_chain *chain, struct error *error);
-/* Does what the decoded message asks for; leads to request_answer(), now or later. */
-void request_run(struct request *request);
-void request_answer(struct request *request, int result, uint64_t value, const struct error *error);
+struct recover_pieces {
+	struct recover_piece *rows; /* freed by who had them added */
+	size_t n;
+};
+
+int recover_add_piece(struct recover_pieces *pieces, uint32_t arg, uint64_t start, uint64_t len);
+/*
+ * Whether running an op a second time, which a worker died in, is the same as running it once. Its arguments are resolved and
+ * lie in pieces; NULL: nobody knows.
+ */
+bool recover_may_run_again(const struct request *request, const struct recover_pieces *pieces);
+
+/* ---- common.c ---- */
+void request_begin(struct wring *ring, uint16_t head, struct request *request);
 struct ledger_entry *request_entry(struct request *request);
-/* Copies between private memory and an argument's extents. Guest memory must not change meanwhile (memory_lock). */
-int request_copy(struct request *request, const struct wire_arg *arg, void *data, uint64_t len, bool to_guest,
-		 struct error *error);
+/* The tag of what the request makes, by which it is found again if a worker died meanwhile. */
+uint64_t request_tag(const struct request *request);
+/* Private memory for an argument, counted against limits.gathered_bytes, until the request ends. -EDQUOT, -ENOMEM. */
+int request_bounce(struct request *request, uint32_t index, uint64_t len, void **ret_data, struct error *error);
+void request_count_copied(struct request *request, uint64_t len);
+/* To the engine; engine.op is filled in. done() begins with request_ended(). */
+void request_submit(struct request *request, void (*done)(struct engine_request *engine));
+void request_ended(struct request *request);
+/* Its answer has been written, so many bytes: counts it, lets go of all, and gives the chain back. */
+void request_finish(struct request *request, int result, uint32_t written, const struct error *error);
 
 /* ---- trace.c ---- */
 /* The ring counts from now on, in the connection's part. */
@@ -241,10 +258,5 @@ void trace_unqueued(struct request *request);
 /* Around a signal: what trace_signal_begin() returned goes to trace_signal_end(). */
 uint64_t trace_signal_begin(struct wring *ring, uint32_t *ret_kind);
 void trace_signal_end(struct wring *ring, uint32_t kind, uint64_t begin);
-
-/* ---- control.c ---- */
-void control_handle(struct request *request);
-/* The part that waits, in the helper thread. */
-void control_deferred(struct request *request);
 
 #endif

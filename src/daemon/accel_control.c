@@ -16,16 +16,11 @@
 #include "engine/info.h"
 #include "util/util.h"
 
-static uint64_t tag_of(const struct request *request)
-{
-	return ((uint64_t)request->ring->index + 1) << 56 | (request->counter & ((UINT64_C(1) << 56) - 1));
-}
-
 static int session_open(struct request *request, uint64_t *ret_value, struct error *error)
 {
 	struct wconn *conn = request->ring->conn;
 
-	return engine_session_open(conn->worker->engine, conn->id, tag_of(request), ret_value, error);
+	return engine_session_open(conn->worker->engine, conn->id, request_tag(request), ret_value, error);
 }
 
 /* -EAGAIN in the ring's thread: it may have to wait. */
@@ -33,15 +28,15 @@ static int session_close(struct request *request, uint64_t *ret_value, struct er
 {
 	struct wconn *conn = request->ring->conn;
 	struct engine *engine = conn->worker->engine;
-	int r = request->deferred ? engine_session_close(engine, conn->id, request->wire.session, error)
-				  : engine_session_close_idle(engine, conn->id, request->wire.session, error);
+	int r = request->deferred ? engine_session_close(engine, conn->id, request->accel.wire.session, error)
+				  : engine_session_close_idle(engine, conn->id, request->accel.wire.session, error);
 
 	return r == -ESTALE && request->recovered ? 0 : r;
 }
 
 static int buffer_register(struct request *request, uint64_t *ret_value, struct error *error)
 {
-	const struct wire_arg *arg = &request->wire.args[0];
+	const struct wire_arg *arg = &request->accel.wire.args[0];
 	struct wconn *conn = request->ring->conn;
 	struct worker *worker = conn->worker;
 	_cleanup_free_ struct state_extent *extents = NULL;
@@ -57,7 +52,7 @@ static int buffer_register(struct request *request, uint64_t *ret_value, struct 
 	if (!extents)
 		return error_set(error, -ENOMEM, "buffer: no memory for %u extents", arg->n_extents);
 	for (uint32_t i = 0; i < arg->n_extents; i++) {
-		struct wire_extent extent = wire_extent(&request->wire, arg->first_extent + i);
+		struct wire_extent extent = wire_extent(&request->accel.wire, arg->first_extent + i);
 
 		extents[i] = (struct state_extent){ .addr = extent.addr, .len = extent.len };
 	}
@@ -66,8 +61,8 @@ static int buffer_register(struct request *request, uint64_t *ret_value, struct 
 		error_prefix(error, "buffer");
 		return r;
 	}
-	r = engine_buffer_add(worker->engine, conn->id, request->wire.session, tag_of(request), &mapping, extents,
-			      arg->n_extents, ret_value, error);
+	r = engine_buffer_add(worker->engine, conn->id, request->accel.wire.session, request_tag(request), &mapping,
+			      extents, arg->n_extents, ret_value, error);
 	if (r < 0)
 		mapping.release(mapping.data, mapping.len, mapping.opaque);
 	return r;
@@ -76,8 +71,8 @@ static int buffer_register(struct request *request, uint64_t *ret_value, struct 
 static int buffer_unregister(struct request *request, uint64_t *ret_value, struct error *error)
 {
 	struct wconn *conn = request->ring->conn;
-	int r = engine_buffer_remove(conn->worker->engine, conn->id, request->wire.session, request->wire.object,
-				     error);
+	int r = engine_buffer_remove(conn->worker->engine, conn->id, request->accel.wire.session,
+				     request->accel.wire.object, error);
 
 	return r == -ESTALE && request->recovered ? 0 : r;
 }
@@ -86,7 +81,7 @@ static int cancel(struct request *request, uint64_t *ret_value, struct error *er
 {
 	struct wconn *conn = request->ring->conn;
 
-	return engine_cancel(conn->worker->engine, conn->id, request->wire.object, error);
+	return engine_cancel(conn->worker->engine, conn->id, request->accel.wire.object, error);
 }
 
 /* Answers of queries, which the caller frees. 0 or -ENOMEM. */
@@ -120,22 +115,22 @@ static int (*const queries[])(const struct wconn *, void **, size_t *) = {
 
 static int query(struct request *request, uint64_t *ret_value, struct error *error)
 {
-	const struct wire_arg *arg = &request->wire.args[0];
+	const struct wire_arg *arg = &request->accel.wire.args[0];
 	struct wconn *conn = request->ring->conn;
 	size_t there, len;
 	_cleanup_free_ void *bytes = NULL;
 	int r = 0;
 
-	if (request->wire.object >= ARRAY_SIZE(queries))
-		return error_set(error, -EOPNOTSUPP, "query %" PRIu64 " is not known", request->wire.object);
+	if (request->accel.wire.object >= ARRAY_SIZE(queries))
+		return error_set(error, -EOPNOTSUPP, "query %" PRIu64 " is not known", request->accel.wire.object);
 	if (arg->dir != VIRTIO_ACCEL_DIR_OUT || arg->kind != VIRTIO_ACCEL_ARG_EXTENTS)
 		return error_set(error, -EINVAL, "query: its argument is not plain memory to write to");
-	r = queries[request->wire.object](conn, &bytes, &there);
+	r = queries[request->accel.wire.object](conn, &bytes, &there);
 	if (r < 0)
 		return error_set(error, -ENOMEM, "query: no memory for its answer");
 	len = MIN(there, arg->len);
 	pthread_rwlock_rdlock(&conn->memory_lock);
-	r = request_copy(request, arg, bytes, len, true, error);
+	r = accel_copy(request, arg, bytes, len, true, error);
 	pthread_rwlock_unlock(&conn->memory_lock);
 	if (r == 0)
 		*ret_value = there;
@@ -157,12 +152,12 @@ static const struct {
 static int run(struct request *request, uint64_t *ret_value, struct error *error)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
-		if (types[i].type == request->wire.type)
+		if (types[i].type == request->accel.wire.type)
 			return types[i].run(request, ret_value, error);
-	return error_set(error, -EOPNOTSUPP, "request type %u is not known", request->wire.type);
+	return error_set(error, -EOPNOTSUPP, "request type %u is not known", request->accel.wire.type);
 }
 
-void control_deferred(struct request *request)
+void accel_control_deferred(struct request *request)
 {
 	struct error error = { 0 };
 	uint64_t value = 0;
@@ -170,17 +165,17 @@ void control_deferred(struct request *request)
 
 	request->deferred = true;
 	r = run(request, &value, &error);
-	request_answer(request, r, value, &error);
+	accel_answer(request, r, value, &error);
 }
 
-void control_handle(struct request *request)
+void accel_control(struct request *request)
 {
 	struct error error = { 0 };
 	uint64_t value = 0;
 	int r = run(request, &value, &error);
 
 	if (r != -EAGAIN)
-		request_answer(request, r, value, &error);
+		accel_answer(request, r, value, &error);
 	else if (wconn_defer(request->ring->conn, request) < 0)
-		control_deferred(request);
+		accel_control_deferred(request);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A request from its descriptor chain to its answer. What is parsed is copied out of guest memory first; what is computed
- * on is used in place if it is contiguous, else gathered, and scattered back after success. See worker.h.
+ * A request of the accel device from its descriptor chain to its answer. What is parsed is copied out of guest memory
+ * first; what is computed on is used in place if it is contiguous, else gathered, and scattered back after success. See
+ * accel.h.
  */
 #include <endian.h>
 #include <errno.h>
@@ -14,42 +15,25 @@
 
 /* Arguments are used in place only if every type that plugins compute with may lie there. */
 #define IN_PLACE_ALIGN 8
-#define BOUNCE_ALIGN   64
 /* Answers that the guest was not yet told of do not wait for so long a copy. */
 #define MUCH_TO_COPY (1u << 18)
 
-HOT struct ledger_entry *request_entry(struct request *request)
-{
-	return &request->ring->ledger->entries[request->head];
-}
-
 /* Keeps the first pieces of the writable part: an answer is short. */
-HOT int request_begin(struct wring *ring, const struct vq_chain *chain, struct request *request)
+HOT static int begin(struct request *request, const struct vq_chain *chain)
 {
+	struct accel_request *accel = &request->accel;
 	size_t left = RESPONSE_MAX;
 
-	request->ring = ring;
-	request->head = chain->head;
-	request->message = NULL;
-	request->recovered = false;
-	request->begun = false;
-	request->deferred = false;
-	request->awaited = false;
-	request->submitted = false;
-	request->waiting = false;
-	request->kind = stats_kind_undecoded();
-	request->popped_ns = ring->popped_ns;
-	request->decoded_ns = 0;
-	request->n_bounces = 0;
-	request->n_response = 0;
-	request->wire.id = 0;
+	accel->message = NULL;
+	accel->n_response = 0;
+	accel->wire.id = 0;
 	for (size_t i = 0; i < chain->n_writable && i < RESPONSE_PIECES && left > 0; i++) {
-		request->response[i] = chain->writable[i];
-		request->response[i].iov_len = MIN(left, chain->writable[i].iov_len);
-		left -= request->response[i].iov_len;
-		request->n_response++;
+		accel->response[i] = chain->writable[i];
+		accel->response[i].iov_len = MIN(left, chain->writable[i].iov_len);
+		left -= accel->response[i].iov_len;
+		accel->n_response++;
 	}
-	return chain->writable_len >= sizeof(struct virtio_accel_resp) ? 0 : -EINVAL;
+	return chain->writable_len >= sizeof(struct virtio_accel_resp) ? 0 : 1;
 }
 
 HOT static void copy_readable(const struct vq_chain *chain, uint8_t *dst, size_t len)
@@ -71,52 +55,43 @@ static void read_id(const struct vq_chain *chain, struct request *request)
 	if (chain->readable_len < sizeof(header))
 		return;
 	copy_readable(chain, (uint8_t *)&header, sizeof(header));
-	request->wire.id = le64toh(header.id);
+	request->accel.wire.id = request->id = le64toh(header.id);
 }
 
-HOT int request_decode(struct request *request, const struct vq_chain *chain, struct error *error)
+HOT int accel_decode(struct request *request, const struct vq_chain *chain, struct error *error)
 {
 	struct worker *worker = request->ring->conn->worker;
-	uint8_t *message = request->inline_message;
+	uint8_t *message = request->accel.inline_message;
 	size_t len = chain->readable_len;
-	int r;
+	int r = begin(request, chain);
 
+	if (r != 0)
+		return r;
 	if (chain->readable_len > worker->max_message) {
 		read_id(chain, request);
 		return error_set(error, -E2BIG, "request: message of %" PRIu64 " bytes, at most %zu are taken",
 				 chain->readable_len, worker->max_message);
 	}
-	if (len > sizeof(request->inline_message)) {
+	if (len > sizeof(request->accel.inline_message)) {
 		message = malloc(len);
 		if (!message) {
 			read_id(chain, request);
 			return error_set(error, -ENOMEM, "request: no memory for its message of %zu bytes", len);
 		}
 	}
-	request->message = message;
+	request->accel.message = message;
 	copy_readable(chain, message, len);
-	r = wire_decode(message, len, &worker->limits, &request->wire, error);
+	r = wire_decode(message, len, &worker->limits, &request->accel.wire, error);
+	request->id = request->accel.wire.id;
 	if (r == 0)
-		request->kind = stats_kind(request->wire.type, request->wire.op);
+		request->kind = stats_kind(request->accel.wire.type, request->accel.wire.op);
 	request->decoded_ns = request->popped_ns ? now_ns() : 0;
 	return r;
 }
 
-HOT static void free_bounces(struct request *request)
+HOT void accel_answer(struct request *request, int result, uint64_t value, const struct error *error)
 {
-	struct worker *worker = request->ring->conn->worker;
-
-	for (uint32_t i = 0; i < request->n_bounces; i++) {
-		engine_copy_give(worker->engine, request->wire.args[request->bounces[i].arg].len);
-		free(request->bounces[i].data);
-	}
-	request->n_bounces = 0;
-}
-
-/* Writes the answer and gives the head back; the request is gone afterwards. */
-HOT void request_answer(struct request *request, int result, uint64_t value, const struct error *error)
-{
-	struct wire_response response = { .id = request->wire.id,
+	struct wire_response response = { .id = request->accel.wire.id,
 					  .value = result < 0 ? 0 : value,
 					  .status = wire_status(result) };
 	uint8_t bytes[RESPONSE_MAX];
@@ -126,37 +101,31 @@ HOT void request_answer(struct request *request, int result, uint64_t value, con
 		response.detail = error->text;
 		response.detail_len = (uint32_t)strnlen(error->text, sizeof(error->text));
 	}
-	for (size_t i = 0; i < request->n_response; i++)
-		room += request->response[i].iov_len;
+	for (size_t i = 0; i < request->accel.n_response; i++)
+		room += request->accel.response[i].iov_len;
 	len = wire_encode_response(&response, bytes, MIN(room, sizeof(bytes)));
-	for (size_t i = 0; i < request->n_response && done < len; i++) {
-		size_t n = MIN(len - done, request->response[i].iov_len);
+	for (size_t i = 0; i < request->accel.n_response && done < len; i++) {
+		size_t n = MIN(len - done, request->accel.response[i].iov_len);
 
-		memcpy(request->response[i].iov_base, bytes + done, n);
+		memcpy(request->accel.response[i].iov_base, bytes + done, n);
 		done += n;
 	}
-	free_bounces(request);
-	if (request->message != request->inline_message)
-		free((void *)request->message);
-	request->message = NULL;
-	if (result < 0)
-		log_debug("connection %u: request %" PRIu64 " failed: %s", request->ring->conn->id, request->wire.id,
-			  error ? error->text : strerror(-result));
-	atomic_fetch_add_explicit(&request->ring->conn->worker->n_requests, 1, memory_order_relaxed);
-	trace_answered(request, response.status);
-	ring_complete(request->ring, request, (uint32_t)len);
+	if (request->accel.message != request->accel.inline_message)
+		free((void *)request->accel.message);
+	request->accel.message = NULL;
+	request_finish(request, result, (uint32_t)len, error);
 }
 
 /* ---- arguments ---- */
 
-int request_copy(struct request *request, const struct wire_arg *arg, void *data, uint64_t len, bool to_guest,
-		 struct error *error)
+int accel_copy(struct request *request, const struct wire_arg *arg, void *data, uint64_t len, bool to_guest,
+	       struct error *error)
 {
 	const struct vhost_memory *memory = &request->ring->conn->memory;
 	char *at = data;
 
 	for (uint32_t i = 0; i < arg->n_extents && len > 0; i++) {
-		struct wire_extent extent = wire_extent(&request->wire, arg->first_extent + i);
+		struct wire_extent extent = wire_extent(&request->accel.wire, arg->first_extent + i);
 		uint64_t left = MIN(extent.len, len);
 
 		len -= left;
@@ -188,7 +157,7 @@ static int find_in_place(struct request *request, const struct wire_arg *arg, vo
 	bool whole = true;
 
 	for (uint32_t i = 0; i < arg->n_extents; i++) {
-		struct wire_extent extent = wire_extent(&request->wire, arg->first_extent + i);
+		struct wire_extent extent = wire_extent(&request->accel.wire, arg->first_extent + i);
 
 		while (extent.len > 0) {
 			uint64_t n;
@@ -197,7 +166,7 @@ static int find_in_place(struct request *request, const struct wire_arg *arg, vo
 			if (!guest)
 				return error_set(error, -EFAULT,
 						 "argument %td: address %#" PRIx64 " is not in shared memory",
-						 arg - request->wire.args, extent.addr);
+						 arg - request->accel.wire.args, extent.addr);
 			if (!start)
 				start = guest;
 			else if (guest != end)
@@ -211,41 +180,24 @@ static int find_in_place(struct request *request, const struct wire_arg *arg, vo
 	return 0;
 }
 
-static void count_copied(struct request *request, uint64_t len)
-{
-	atomic_fetch_add_explicit(&request->ring->conn->worker->bytes_copied, len, memory_order_relaxed);
-	stats_add(&request->ring->counts->bytes_copied, len);
-}
-
 /*
  * Gathered also when it is only written: what the op leaves alone in it (gaps between rows) has to be the guest's own
  * bytes when it is scattered back.
  */
 static int gather(struct request *request, uint32_t index, void **ret_data, struct error *error)
 {
-	struct worker *worker = request->ring->conn->worker;
-	const struct wire_arg *arg = &request->wire.args[index];
-	void *data;
-	int r = engine_copy_take(worker->engine, index, arg->len, error);
+	const struct wire_arg *arg = &request->accel.wire.args[index];
+	int r = request_bounce(request, index, arg->len, ret_data, error);
 
 	if (r < 0)
 		return r;
-	data = aligned_alloc(BOUNCE_ALIGN, (arg->len + BOUNCE_ALIGN - 1) / BOUNCE_ALIGN * BOUNCE_ALIGN);
-	if (!data) {
-		engine_copy_give(worker->engine, arg->len);
-		return error_set(error, -ENOMEM, "argument %u: no memory to gather %" PRIu64 " bytes", index, arg->len);
-	}
-	request->bounces[request->n_bounces].arg = index;
-	request->bounces[request->n_bounces++].data = data;
-	request->engine.own_args |= 1u << index;
-	r = request_copy(request, arg, data, arg->len, false, error);
-	count_copied(request, arg->len);
-	*ret_data = data;
+	r = accel_copy(request, arg, *ret_data, arg->len, false, error);
+	request_count_copied(request, arg->len);
 	return r;
 }
 
 /* Stands for the address of an argument that will be gathered. */
-static _Alignas(BOUNCE_ALIGN) char scattered[1];
+static _Alignas(64) char scattered[1];
 
 /* Finds all arguments; *ret_scattered: the set of those that are not in one piece. */
 static int find_args(struct request *request, uint32_t *ret_scattered, struct error *error)
@@ -254,7 +206,7 @@ static int find_args(struct request *request, uint32_t *ret_scattered, struct er
 
 	*ret_scattered = 0;
 	for (uint32_t i = 0; i < op->n_args; i++) {
-		const struct wire_arg *arg = &request->wire.args[i];
+		const struct wire_arg *arg = &request->accel.wire.args[i];
 		int r;
 
 		op->args[i] = (struct op_arg){
@@ -301,7 +253,7 @@ static int resolve_args(struct request *request, struct error *error)
 
 HOT static void fill_op(struct request *request)
 {
-	const struct wire_request *wire = &request->wire;
+	const struct wire_request *wire = &request->accel.wire;
 	const struct op_desc *desc = op_by_id(wire->op);
 	struct op_request *op = &request->engine.op;
 
@@ -314,42 +266,21 @@ HOT static void fill_op(struct request *request)
 		op_params_decode(desc, op->params, wire->params);
 }
 
-/* ---- running ---- */
-
-HOT static void entered(struct engine_request *engine)
-{
-	ring_enter(container_of(engine, struct request, engine)->ring, engine->start_ns);
-	struct request *request = container_of(engine, struct request, engine);
-
-	trace_unqueued(request);
-	__atomic_store_n(&request_entry(request)->running, 1, __ATOMIC_RELEASE);
-}
-
-HOT static void started(struct engine_request *engine)
-{
-	__atomic_store_n(&request_entry(container_of(engine, struct request, engine))->started, 1, __ATOMIC_RELEASE);
-}
-
-/* Also when another plugin will be tried: until then it has no part in what kills the worker. */
-HOT static void left(struct engine_request *engine)
-{
-	ring_leave(container_of(engine, struct request, engine)->ring);
-	__atomic_store_n(&request_entry(container_of(engine, struct request, engine))->running, 0, __ATOMIC_RELEASE);
-}
+/* ---- the end ---- */
 
 HOT static void scatter(struct request *request)
 {
 	struct wconn *conn = request->ring->conn;
 
 	for (uint32_t i = 0; i < request->n_bounces; i++) {
-		const struct wire_arg *arg = &request->wire.args[request->bounces[i].arg];
+		const struct wire_arg *arg = &request->accel.wire.args[request->bounces[i].arg];
 
 		if (!(arg->dir & VIRTIO_ACCEL_DIR_OUT))
 			continue;
 		pthread_rwlock_rdlock(&conn->memory_lock);
-		request_copy(request, arg, request->bounces[i].data, arg->len, true, NULL);
+		accel_copy(request, arg, request->bounces[i].data, arg->len, true, NULL);
 		pthread_rwlock_unlock(&conn->memory_lock);
-		count_copied(request, arg->len);
+		request_count_copied(request, arg->len);
 	}
 }
 
@@ -357,17 +288,74 @@ HOT static void done(struct engine_request *engine)
 {
 	struct request *request = container_of(engine, struct request, engine);
 
-	trace_unqueued(request);
-	if (engine->copied)
-		count_copied(request, engine->copied);
+	request_ended(request);
 	if (engine->result == 0)
 		scatter(request);
-	request_answer(request, engine->result, 0, &engine->error);
+	accel_answer(request, engine->result, 0, &engine->error);
 }
+
+/* ---- after a worker's death ---- */
+
+/* The part of a buffer that the argument names. A buffer that is not there has the request refused, later. */
+static int add_buffer(struct recover_pieces *pieces, const struct request *request, uint32_t index)
+{
+	const struct wire_arg *arg = &request->accel.wire.args[index];
+	struct wconn *conn = request->ring->conn;
+	_cleanup_free_ struct state_extent *extents = NULL;
+	uint64_t skip = arg->offset, left = arg->len;
+	int n = engine_buffer_extents(conn->worker->engine, conn->id, arg->buffer, &extents);
+	int r = n == -ENOMEM ? n : 0;
+
+	for (int i = 0; r == 0 && i < n && left > 0; i++) {
+		uint64_t from = MIN(skip, extents[i].len);
+		uint64_t len = MIN(extents[i].len - from, left);
+
+		skip -= from;
+		left -= len;
+		if (len)
+			r = recover_add_piece(pieces, index, extents[i].addr + from, len);
+	}
+	return r;
+}
+
+static int add_arg(struct recover_pieces *pieces, const struct request *request, uint32_t index)
+{
+	const struct wire_arg *arg = &request->accel.wire.args[index];
+	int r = 0;
+
+	if (arg->kind == VIRTIO_ACCEL_ARG_BUFFER)
+		return add_buffer(pieces, request, index);
+	for (uint32_t i = 0; r == 0 && i < arg->n_extents; i++) {
+		struct wire_extent extent = wire_extent(&request->accel.wire, arg->first_extent + i);
+
+		if (extent.len)
+			r = recover_add_piece(pieces, index, extent.addr, extent.len);
+	}
+	return r;
+}
+
+/*
+ * Addresses in this process do not tell whether arguments overlap: one page of the guest may be seen in its region's
+ * mapping, in a registered buffer's and as a gathered copy.
+ */
+static bool may_run_again(const struct request *request)
+{
+	struct recover_pieces pieces = { .n = 0 };
+	bool may;
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < request->accel.wire.n_args; i++)
+		r = add_arg(&pieces, request, i);
+	may = recover_may_run_again(request, r < 0 ? NULL : &pieces);
+	free(pieces.rows);
+	return may;
+}
+
+/* ---- running ---- */
 
 HOT static int check_features(const struct request *request, struct error *error)
 {
-	const struct wire_request *wire = &request->wire;
+	const struct wire_request *wire = &request->accel.wire;
 	uint64_t missing = 0;
 
 	if (wire->type == VIRTIO_ACCEL_T_BUFFER_REGISTER || wire->type == VIRTIO_ACCEL_T_BUFFER_UNREGISTER)
@@ -386,45 +374,33 @@ HOT static int check_features(const struct request *request, struct error *error
 	return 0;
 }
 
-HOT void request_run(struct request *request)
+HOT void accel_run(struct request *request)
 {
 	struct wconn *conn = request->ring->conn;
 	struct error error = { 0 };
 	int r = check_features(request, &error);
 
 	if (r < 0) {
-		request_answer(request, r, 0, &error);
+		accel_answer(request, r, 0, &error);
 		return;
 	}
-	if (request->wire.type != VIRTIO_ACCEL_T_OP) {
-		control_handle(request);
+	if (request->accel.wire.type != VIRTIO_ACCEL_T_OP) {
+		accel_control(request);
 		return;
 	}
 	fill_op(request);
-	request->engine.own_args = 0;
-	/* What may have killed a worker takes nobody with it, and gets no others under suspicion. */
-	request->engine.alone = request->awaited;
-	request->engine.op.n_args = request->wire.n_args;
-	if (request->wire.n_args > 0) {
+	request->engine.op.n_args = request->accel.wire.n_args;
+	if (request->accel.wire.n_args > 0) {
 		pthread_rwlock_rdlock(&conn->memory_lock);
 		r = resolve_args(request, &error);
 		pthread_rwlock_unlock(&conn->memory_lock);
 	}
-	if (r == 0 && request->begun && !recover_may_run_again(request))
+	if (r == 0 && request->begun && !may_run_again(request))
 		r = error_set(&error, -EOWNERDEAD,
 			      "interrupted: the host's worker died in it, and it may not run twice");
 	if (r < 0) {
-		request_answer(request, r, 0, &error);
+		accel_answer(request, r, 0, &error);
 		return;
 	}
-	request->engine.owner = conn->id;
-	request->engine.id = request->wire.id;
-	request->engine.arrived_ns = now_ns();
-	request->submitted = true;
-	request->engine.entered = entered;
-	request->engine.started = started;
-	request->engine.left = left;
-	request->engine.queued = trace_queued;
-	request->engine.done = done;
-	engine_submit(conn->worker->engine, &request->engine, ring_spare_ns(request->ring));
+	request_submit(request, done);
 }
