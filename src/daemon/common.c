@@ -18,7 +18,7 @@ HOT struct ledger_entry *request_entry(struct request *request)
 	return &request->ring->ledger->entries[request->head];
 }
 
-uint64_t request_tag(const struct request *request)
+HOT uint64_t request_tag(const struct request *request)
 {
 	return ((uint64_t)request->ring->index + 1) << 56 | (request->counter & ((UINT64_C(1) << 56) - 1));
 }
@@ -49,6 +49,13 @@ void request_count_copied(struct request *request, uint64_t len)
 	stats_add(&request->ring->counts->bytes_copied, len);
 }
 
+static bool is_secret(const struct request *request, uint32_t index)
+{
+	const struct op_desc *op = op_by_id(request->engine.op.op);
+
+	return op && op->n_args && op_arg_desc(op, index)->secret;
+}
+
 int request_bounce(struct request *request, uint32_t index, uint64_t len, void **ret_data, struct error *error)
 {
 	struct worker *worker = request->ring->conn->worker;
@@ -62,7 +69,8 @@ int request_bounce(struct request *request, uint32_t index, uint64_t len, void *
 		engine_copy_give(worker->engine, len);
 		return error_set(error, -ENOMEM, "argument %u: no memory to gather %" PRIu64 " bytes", index, len);
 	}
-	request->bounces[request->n_bounces++] = (struct bounce){ .arg = index, .len = len, .data = data };
+	request->bounces[request->n_bounces++] =
+		(struct bounce){ .arg = index, .len = len, .data = data, .secret = is_secret(request, index) };
 	request->engine.own_args |= 1u << index;
 	*ret_data = data;
 	return 0;
@@ -73,6 +81,8 @@ HOT static void free_bounces(struct request *request)
 	struct worker *worker = request->ring->conn->worker;
 
 	for (uint32_t i = 0; i < request->n_bounces; i++) {
+		if (request->bounces[i].secret)
+			explicit_bzero(request->bounces[i].data, request->bounces[i].len);
 		engine_copy_give(worker->engine, request->bounces[i].len);
 		free(request->bounces[i].data);
 	}
@@ -108,6 +118,8 @@ HOT void request_submit(struct request *request, void (*done)(struct engine_requ
 
 	/* What may have killed a worker takes nobody with it, and gets no others under suspicion. */
 	request->engine.alone = request->awaited;
+	request->engine.tag = request_tag(request);
+	request->engine.again = request->recovered;
 	request->engine.owner = conn->id;
 	request->engine.id = request->id;
 	request->engine.arrived_ns = now_ns();

@@ -263,6 +263,8 @@ static int open_state(struct worker *w, struct error *error)
 	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, WORKER_FD_STATE, 0);
 	if (map == MAP_FAILED)
 		return error_set(error, -errno, "state: cannot map it: %s", strerror(errno));
+	/* Guests' keys are in it. */
+	madvise(map, size, MADV_DONTDUMP);
 	r = state_attach(map, size, &w->config->limits, &w->state, &dropped, error);
 	if (r == 0 && dropped)
 		log_warning("state: %u damaged rows of the worker before were dropped", dropped);

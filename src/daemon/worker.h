@@ -76,6 +76,7 @@ struct bounce {
 	uint32_t arg;
 	uint64_t len;
 	void *data;
+	bool secret; /* overwritten before it is freed */
 };
 
 struct request {

@@ -62,6 +62,7 @@ struct config_held_key {
 	char *file;	  /* absolute; or NULL: */
 	char *credential; /* name of one that the service manager gave the daemon ($CREDENTIALS_DIRECTORY) */
 	bool hex;	  /* the file has hexadecimal digits; otherwise the key's bytes as they are */
+	uint32_t bits;	  /* of the key; 0: its cipher was not named yet */
 	uint32_t mode;	  /* enum vaccel_cipher_mode that it is for */
 	uint32_t rights;  /* of VACCEL_MAY_ENCRYPT and _DECRYPT */
 };

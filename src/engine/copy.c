@@ -58,6 +58,7 @@ static int copy_arg(struct engine *engine, struct engine_request *request, uint3
 	}
 	memcpy(copy->data, arg->data, arg->len);
 	copy->len = arg->len;
+	copy->secret = op_arg_desc(op_by_id(request->op.op), index)->secret;
 	request->n_copies++;
 	request->copied += arg->len;
 	request->copied_args |= 1u << index;
@@ -79,7 +80,11 @@ HOT int copy_parsed(struct engine *engine, struct engine_request *request, const
 HOT void copies_free(struct engine *engine, struct engine_request *request)
 {
 	for (; request->n_copies > 0; request->n_copies--) {
-		engine_copy_give(engine, request->copies[request->n_copies - 1].len);
-		free(request->copies[request->n_copies - 1].data);
+		struct engine_copy *copy = &request->copies[request->n_copies - 1];
+
+		if (copy->secret)
+			explicit_bzero(copy->data, copy->len);
+		engine_copy_give(engine, copy->len);
+		free(copy->data);
 	}
 }

@@ -23,12 +23,12 @@ HOT struct route *engine_route(struct engine *engine, uint32_t op)
 	return NULL;
 }
 
-static void note_failure(struct engine *engine, const char *plugin, const struct error *error)
+void note_failure(struct engine *engine, const char *name, const struct error *error)
 {
 	struct engine_failure *failure = &engine->failures[engine->n_failures];
 
 	log_warning("%s", error->text);
-	failure->plugin = strdup(plugin);
+	failure->plugin = strdup(name);
 	failure->text = strdup(error->text);
 	if (failure->plugin && failure->text)
 		engine->n_failures++;
@@ -83,14 +83,11 @@ static void start_plugin(struct engine *engine, struct plugin *plugin)
 }
 
 /* Those that use what others bring are started when all others are. */
-static int load_plugins(struct engine *engine, struct error *error)
+static void load_plugins(struct engine *engine)
 {
 	struct plugin *later[CONFIG_MAX_PLUGINS];
 	unsigned int n_later = 0;
 
-	engine->failures = calloc(CONFIG_MAX_PLUGINS, sizeof(*engine->failures));
-	if (!engine->failures)
-		return error_set(error, -ENOMEM, "engine: no memory for its plugins");
 	for (size_t i = 0; i < engine->config->n_plugins; i++) {
 		struct plugin *plugin = open_plugin(engine, &engine->config->plugins[i]);
 
@@ -101,7 +98,6 @@ static int load_plugins(struct engine *engine, struct error *error)
 	}
 	for (unsigned int i = 0; i < n_later; i++)
 		start_plugin(engine, later[i]);
-	return 0;
 }
 
 static void add_candidate(struct engine *engine, struct route *route, const char *name)
@@ -173,9 +169,11 @@ static int init_tables(struct engine *engine, struct state *state, struct error 
 	}
 	engine->sessions = calloc(limits->sessions, sizeof(*engine->sessions));
 	engine->buffers = calloc(limits->buffers, sizeof(*engine->buffers));
-	if (r == 0 && (!engine->sessions || !engine->buffers))
-		r = error_set(error, -ENOMEM, "engine: no memory for %u sessions and %u buffers", limits->sessions,
-			      limits->buffers);
+	engine->keys = calloc(limits->keys, sizeof(*engine->keys));
+	engine->failures = calloc(CONFIG_MAX_PLUGINS + CONFIG_MAX_HELD_KEYS, sizeof(*engine->failures));
+	if (r == 0 && (!engine->sessions || !engine->buffers || !engine->keys || !engine->failures))
+		r = error_set(error, -ENOMEM, "engine: no memory for %u sessions, %u buffers and %u keys",
+			      limits->sessions, limits->buffers, limits->keys);
 	return r;
 }
 
@@ -190,10 +188,12 @@ static void free_tables(struct engine *engine)
 	}
 	if (engine->own_state)
 		state_detach(engine->state);
+	held_free(engine);
 	free(engine->failures);
 	free(engine->routes);
 	free(engine->sessions);
 	free(engine->buffers);
+	free(engine->keys);
 	free(engine);
 }
 
@@ -209,9 +209,11 @@ int engine_new(const struct config *config, struct state *state, struct engine *
 	copy_init(engine);
 	r = init_tables(engine, state, error);
 	if (r == 0)
-		r = load_plugins(engine, error);
-	if (r == 0)
+		r = held_load(engine, error);
+	if (r == 0) {
+		load_plugins(engine);
 		r = make_routes(engine, error);
+	}
 	if (r < 0) {
 		free_tables(engine);
 		return r;
@@ -241,6 +243,11 @@ static void drop_objects(struct engine *engine)
 	for (uint32_t i = 0; i < engine->config->limits.buffers; i++)
 		if (engine->buffers[i].id)
 			release_mapping(engine, engine->buffers[i].id, &engine->buffers[i].mapping);
+	/* What plugins made of keys goes before they do. */
+	for (uint32_t i = 0; i < engine->config->limits.keys; i++)
+		for (unsigned int p = 0; engine->keys[i].id && p < engine->plugins.n; p++)
+			if (engine->plugins.plugins[p]->decl.key_gone)
+				engine->plugins.plugins[p]->decl.key_gone(engine->keys[i].id);
 }
 
 void engine_free(struct engine *engine)
@@ -272,6 +279,9 @@ bool engine_op_info(const struct engine *engine, size_t index, struct engine_op_
 		plugin = engine->plugins.plugins[route->candidates[0].plugin];
 		ret_info->plugin = plugin->decl.name;
 		ret_info->hardware = plugin->hardware;
+	} else if (route->op->builtin && keys_served((struct engine *)engine)) {
+		ret_info->plugin = "engine";
+		ret_info->hardware = engine->host;
 	}
 	return true;
 }

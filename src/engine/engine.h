@@ -67,9 +67,11 @@ struct engine_request {
 	struct engine_request *next, *prev;
 	struct engine_session *from;
 	struct engine_buffer *pinned[OP_MAX_ARGS];
+	struct engine_key *key; /* that it uses */
 	struct engine_copy {
 		void *data;
 		uint64_t len;
+		bool secret;
 	} copies[OP_MAX_PARSED];
 	uint32_t n_copies;
 	uint32_t copied_args;	/* set of those that lie in copies */
@@ -131,7 +133,8 @@ int engine_buffer_extents(struct engine *engine, uint32_t owner, uint64_t id, st
 
 /*
  * Keys: what KEY_IMPORT, KEY_OPEN and KEY_FREE do, for who has no request for it. The key belongs to the session and goes with
- * it. key: type, modes, rights, note, data and len are looked at, and checked: -EINVAL. -EDQUOT limits.keys.
+ * it. key: type, modes, rights, note, data and len are looked at, and checked: -EINVAL. Nobody else may write to data. -EDQUOT
+ * limits.keys; -EOPNOTSUPP nothing here uses such keys.
  */
 int engine_key_import(struct engine *engine, uint32_t owner, uint64_t session, uint64_t tag,
 		      const struct state_key *key, uint64_t *ret_id, struct error *error);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of the engine share: engine.c (life, plugins, information), session.c (sessions and buffers),
+ * keys.c (keys, and the operations on them), held.c (keys of the configuration),
  * schedule.c (queues, threads), batch.c (what runs together), run.c (running), copy.c (arguments that are parsed).
  *
  * Locks: engine->lock protects every member below that is not constant after engine_new(), and struct state. A plugin's
@@ -43,6 +44,25 @@ struct engine_buffer {
 	struct engine_mapping mapping; /* data NULL: not bound */
 };
 
+struct engine_key {
+	uint64_t id; /* 0: not filled */
+	uint64_t session;
+	uint32_t owner;
+	uint32_t refs; /* requests that use it */
+	bool gone;     /* for all others */
+	struct op_key about;
+	struct vaccel_plugin_crypto_key plugin; /* what plugins see; constant as long as somebody uses it */
+};
+
+#define HELD_KEY_BYTES 64 /* the longest of AES: two for XTS */
+
+/* A key that the host holds. */
+struct held_key {
+	const struct config_held_key *config;
+	uint8_t *data;
+	uint32_t len;
+};
+
 #define COST_CLASSES 65
 
 /* One way to serve an op. */
@@ -79,6 +99,10 @@ struct engine {
 	struct engine_failure *failures;
 	size_t n_failures;
 
+	struct held_key held[CONFIG_MAX_HELD_KEYS];
+	size_t n_held;
+	uint8_t *held_bytes;
+
 	uint64_t max_copies; /* bytes of arguments copied at once */
 	uint64_t copies;     /* now; atomic */
 
@@ -92,6 +116,8 @@ struct engine {
 	struct engine_session **sessions;		/* by row of the state */
 	struct engine_buffer *buffers;			/* by row of the state; id 0: none */
 	uint32_t n_bound;				/* of them that have an id */
+	struct engine_key *keys;			/* by row of the state */
+	uint32_t n_gone;				/* of them that are gone, but have not ended */
 	struct request_list running;
 	uint32_t n_running; /* of the list; read without the lock as a hint */
 	struct ending *endings;
@@ -112,7 +138,10 @@ struct batch_look {
 	uint32_t n_known;
 };
 
+/* engine.c */
 struct route *engine_route(struct engine *engine, uint32_t op);
+/* That name, a plugin or a key, does not serve, which is logged. */
+void note_failure(struct engine *engine, const char *name, const struct error *error);
 
 /* The plugin whose turn it is. Every request comes by here several times, so this and the next are no calls. */
 static inline struct candidate *candidate_of(struct engine *engine, const struct engine_request *request)
@@ -132,6 +161,37 @@ int session_get(struct engine *engine, uint32_t owner, uint64_t id, struct engin
 		struct error *error);
 int buffers_pin(struct engine *engine, struct engine_request *request, struct error *error);
 void buffers_unpin(struct engine_request *request);
+
+/* keys.c */
+/* Under engine->lock: finds the key that the request names, and checks it. The request has it until request_unpin(). */
+int key_pin(struct engine *engine, struct engine_request *request, const struct op_desc *op, struct error *error);
+/* It is gone, and nobody uses it any more: its bytes go. Not under engine->lock. */
+void key_end(struct engine *engine, struct engine_key *key);
+/* Under engine->lock: whether the session has keys, or some that have not ended. */
+bool session_has_keys(const struct engine *engine, uint32_t owner, uint64_t session);
+/* The session's keys go. No request of it runs or waits. Not under engine->lock. */
+void release_keys(struct engine *engine, uint32_t owner, uint64_t session);
+/* Whether some plugin uses keys. */
+bool keys_served(struct engine *engine);
+/* Runs a request of an operation that the engine serves itself; its result. */
+int builtin_run(struct engine *engine, struct engine_request *request);
+
+/* Under engine->lock: the request needs its buffers and its key no more. If it was the last to use a key that is gone, it
+ * keeps it until finish(), which ends it. */
+static inline void request_unpin(struct engine_request *request)
+{
+	buffers_unpin(request);
+	if (request->key && (--request->key->refs || !request->key->gone))
+		request->key = NULL;
+}
+
+/* held.c */
+/* Reads the keys of the configuration; those that cannot be had are noted. */
+int held_load(struct engine *engine, struct error *error);
+void held_free(struct engine *engine);
+/* name: VACCEL_KEY_NAME bytes, or ends before. NULL: there is none. */
+const struct held_key *held_find(const struct engine *engine, const char *name);
+struct op_key held_about(const struct held_key *held);
 
 /* copy.c */
 void copy_init(struct engine *engine);

@@ -93,6 +93,7 @@ HOT static void fill_call(struct one *one, struct engine_request *request)
 		.n_args = request->op.n_args,
 		.report = { request->error.text, sizeof(request->error.text) },
 		.copied = &request->copied,
+		.key = request->key ? &request->key->plugin : NULL,
 	};
 	fill_args(request, one->args);
 }
@@ -135,6 +136,8 @@ HOT static int leave(struct engine_request *request, int r)
 HOT void finish(struct engine *engine, struct engine_request *request, int result)
 {
 	copies_free(engine, request);
+	if (request->key)
+		key_end(engine, request->key);
 	request->result = result;
 	request->error.code = result;
 	request->done(request);
@@ -197,7 +200,7 @@ HOT static void settle(struct engine *engine, struct engine_request *request, in
 		request->candidate++;
 		schedule_put_back(engine, request);
 	} else {
-		buffers_unpin(request);
+		request_unpin(request);
 		if (ending)
 			ending_begin(engine, ending, request->owner);
 	}

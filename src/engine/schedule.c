@@ -160,7 +160,7 @@ static void expire(struct engine *engine, struct engine_request *request)
 	struct ending ending;
 
 	ending_begin(engine, &ending, request->owner);
-	buffers_unpin(request);
+	request_unpin(request);
 	pthread_cond_broadcast(&engine->idle);
 	pthread_mutex_unlock(&engine->lock);
 	error_set(&request->error, -ETIMEDOUT, "%s: its deadline of %u ms passed before it could start",
@@ -333,6 +333,7 @@ HOT static enum verdict admit(struct engine *engine, struct engine_request *requ
 			      struct error *error)
 {
 	struct engine_session *session;
+	const struct op_desc *op;
 
 	request->result = session_get(engine, request->owner, request->op.session, &session, error);
 	if (request->result < 0)
@@ -341,6 +342,14 @@ HOT static enum verdict admit(struct engine *engine, struct engine_request *requ
 	request->result = buffers_pin(engine, request, error);
 	if (request->result < 0)
 		return REFUSED;
+	op = op_by_id(request->op.op);
+	if (op->check_key) {
+		request->result = key_pin(engine, request, op, error);
+		if (request->result < 0) {
+			request_unpin(request);
+			return REFUSED;
+		}
+	}
 	if (may_run_inline(engine, request, spare_ns)) {
 		mark_running(engine, request, request->arrived_ns);
 		return INLINE;
@@ -348,7 +357,7 @@ HOT static enum verdict admit(struct engine *engine, struct engine_request *requ
 	if (request->deadline_ns) {
 		request->result = watch_deadline(engine, error);
 		if (request->result < 0) {
-			buffers_unpin(request);
+			request_unpin(request);
 			return REFUSED;
 		}
 	}
@@ -371,10 +380,11 @@ HOT static int prepare(struct engine *engine, struct engine_request *request)
 	request->n_copies = 0;
 	request->copied_args = 0;
 	request->candidate = 0;
+	request->key = NULL;
 	if (r < 0)
 		return r;
 	route = engine_route(engine, request->op.op);
-	if (!route->n_candidates)
+	if (route->op->builtin ? !keys_served(engine) : !route->n_candidates)
 		return error_set(&request->error, -EOPNOTSUPP, "%s: no plugin here serves it", route->op->name);
 	if (!request->arrived_ns)
 		request->arrived_ns = now_ns();
@@ -382,7 +392,8 @@ HOT static int prepare(struct engine *engine, struct engine_request *request)
 		request->op.deadline_ms ? request->arrived_ns + (uint64_t)request->op.deadline_ms * 1000000u : 0;
 	request->cost = route->op->cost(&request->op);
 	request->batch_key = 0;
-	if (engine->plugins.plugins[route->candidates[0].plugin]->decl.batch && !request->alone)
+	if (route->n_candidates && engine->plugins.plugins[route->candidates[0].plugin]->decl.batch &&
+	    !request->alone)
 		batch_ask(engine, request);
 	return 0;
 }
@@ -394,6 +405,10 @@ HOT void engine_submit(struct engine *engine, struct engine_request *request, ui
 
 	if (r < 0) {
 		finish(engine, request, r);
+		return;
+	}
+	if (op_by_id(request->op.op)->builtin) {
+		finish(engine, request, builtin_run(engine, request));
 		return;
 	}
 	pthread_mutex_lock(&engine->lock);
@@ -413,7 +428,7 @@ static void cancel_all(struct engine *engine, struct engine_request *list, const
 	if (!list)
 		return;
 	for (struct engine_request *request = list; request; request = request->next)
-		buffers_unpin(request);
+		request_unpin(request);
 	ending_begin(engine, &ending, list->owner);
 	pthread_cond_broadcast(&engine->idle);
 	pthread_mutex_unlock(&engine->lock);

@@ -150,9 +150,9 @@ static bool has_buffers(const struct engine *engine, uint64_t id)
 }
 
 /* Under the lock. */
-static bool is_busy(const struct engine *engine, const struct engine_session *session, uint64_t id)
+static bool is_busy(const struct engine *engine, const struct engine_session *session, uint32_t owner, uint64_t id)
 {
-	return has_buffers(engine, id) || (session && (session->closing || session->n_running ||
+	return has_buffers(engine, id) || session_has_keys(engine, owner, id) || (session && (session->closing || session->n_running ||
 						       session->waiting.head || has_plugin_session(engine, session)));
 }
 
@@ -163,7 +163,7 @@ int engine_session_close_idle(struct engine *engine, uint32_t owner, uint64_t id
 
 	pthread_mutex_lock(&engine->lock);
 	r = state_session_check(engine->state, owner, id, error);
-	if (r == 0 && is_busy(engine, engine->sessions[row_of(id)], id))
+	if (r == 0 && is_busy(engine, engine->sessions[row_of(id)], owner, id))
 		r = -EAGAIN;
 	if (r == 0) {
 		session = engine->sessions[row_of(id)];
@@ -194,6 +194,7 @@ int engine_session_close(struct engine *engine, uint32_t owner, uint64_t id, str
 	pthread_mutex_unlock(&engine->lock);
 	close_plugin_sessions(engine, session);
 	release_buffers(engine, owner, id);
+	release_keys(engine, owner, id);
 	pthread_mutex_lock(&engine->lock);
 	engine->sessions[row_of(id)] = NULL;
 	r = state_session_close(engine->state, owner, id, error);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * See state.h. Layout of the memory: struct layout, then session rows, buffer rows, the pool of extents. Everything
- * else (which extents are free, where to look for a free row) is private to the process and made anew at attach.
+ * See state.h. Layout of the memory: struct layout, then session rows, buffer rows, the pool of extents, key rows, and on
+ * pages of their own the bytes of keys (state_key.c). Everything else (which extents are free, where to look for a free
+ * row) is private to the process and made anew at attach.
  *
  * A row is live when its owner is not 0. Owner is written last when a row is made and first when it goes, so that a crash
  * at any point leaves either the row or none.
@@ -12,93 +13,41 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#include "engine/state_internal.h"
 #include "util/util.h"
 
-#define STATE_MAGIC	   0x5641434345535432ull /* "VACCEST2" */
+#define STATE_MAGIC	   0x5641434345535433ull /* "VACCEST3" */
 #define EXTENTS_PER_BUFFER 64
-
-struct layout {
-	uint64_t magic;
-	uint32_t max_sessions;
-	uint32_t max_buffers;
-	uint32_t max_extents;
-	uint32_t reserved;
-	struct limit_counts limits;
-};
-
-struct session_row {
-	uint32_t owner;
-	uint32_t generation;
-	uint64_t tag;
-};
-
-struct buffer_row {
-	uint32_t owner;
-	uint32_t generation;
-	uint64_t tag;
-	uint64_t session;
-	uint64_t len;
-	uint32_t first_extent;
-	uint32_t n_extents;
-};
-
-#define TAG_BUCKETS 256 /* an 8 bit hash */
-
-struct state {
-	void *private_memory; /* NULL when the caller's is used */
-	struct layout *layout;
-	struct session_row *sessions;
-	struct buffer_row *buffers;
-	struct state_extent *extents;
-	uint8_t *extent_used;
-	uint32_t max_sessions, max_buffers, max_extents;
-	uint32_t max_owner;
-	uint32_t next_session, next_buffer; /* where to look first */
-	uint32_t n_sessions, n_buffers;
-	uint64_t registered_bytes, max_registered_bytes;
-	/* Live sessions by what their tag hashes to: most tags are new, and then no row is read. */
-	uint32_t tagged[TAG_BUCKETS];
-};
+/* So that bytes of keys that are not there are pages that are not there. */
+#define PAGE 4096
 
 static uint32_t extents_for(const struct config_limits *limits)
 {
 	return MAX(limits->buffers * EXTENTS_PER_BUFFER, limits->max_extents);
 }
 
-size_t state_size(const struct config_limits *limits)
+static size_t key_rows_offset(const struct config_limits *limits)
 {
 	return sizeof(struct layout) + (size_t)limits->sessions * sizeof(struct session_row) +
 	       (size_t)limits->buffers * sizeof(struct buffer_row) +
 	       (size_t)extents_for(limits) * sizeof(struct state_extent);
 }
 
-static uint64_t make_id(uint32_t generation, uint32_t index)
+static size_t key_bytes_offset(const struct config_limits *limits)
 {
-	return (uint64_t)generation << 32 | (index + 1);
+	size_t rows = key_rows_offset(limits) + (size_t)limits->keys * sizeof(struct key_row);
+
+	return (rows + PAGE - 1) / PAGE * PAGE;
 }
 
-static uint32_t id_index(uint64_t id)
+size_t state_size(const struct config_limits *limits)
 {
-	return (uint32_t)id - 1;
+	return key_bytes_offset(limits) + (size_t)limits->keys * VACCEL_KEY_BYTES;
 }
 
-static uint32_t id_generation(uint64_t id)
-{
-	return (uint32_t)(id >> 32);
-}
-
-static uint32_t *tag_bucket(struct state *state, uint64_t tag)
-{
-	return &state->tagged[(tag * UINT64_C(0x9e3779b97f4a7c15)) >> 56];
-}
-
-static void set_owner(uint32_t *field, uint32_t owner)
-{
-	__atomic_store_n(field, owner, __ATOMIC_RELEASE);
-}
-
-static const struct session_row *live_session(const struct state *state, uint64_t id)
+const struct session_row *live_session(const struct state *state, uint64_t id)
 {
 	uint32_t index = id_index(id);
 
@@ -139,7 +88,7 @@ static unsigned int adopt_rows(struct state *state)
 		/* No id of generation 0 is valid, and no connection has a higher number: nobody could ever close it. */
 		if (state->sessions[i].generation && state->sessions[i].owner <= state->max_owner) {
 			state->n_sessions++;
-			(*tag_bucket(state, state->sessions[i].tag))++;
+			(*tag_bucket(state->tagged, state->sessions[i].tag))++;
 			continue;
 		}
 		set_owner(&state->sessions[i].owner, 0);
@@ -156,7 +105,7 @@ static unsigned int adopt_rows(struct state *state)
 		set_owner(&state->buffers[i].owner, 0);
 		dropped++;
 	}
-	return dropped;
+	return dropped + state_adopt_keys(state);
 }
 
 static bool layout_matches(const struct state *state)
@@ -164,18 +113,49 @@ static bool layout_matches(const struct state *state)
 	const struct layout *layout = state->layout;
 
 	return layout->magic == STATE_MAGIC && layout->max_sessions == state->max_sessions &&
-	       layout->max_buffers == state->max_buffers && layout->max_extents == state->max_extents;
+	       layout->max_buffers == state->max_buffers && layout->max_extents == state->max_extents &&
+	       layout->max_keys == state->max_keys;
 }
 
+/* Of memory that is new the large part, which nobody has written to, stays untouched. */
 static void layout_init(struct state *state, size_t size)
 {
-	memset(state->layout, 0, size);
+	size_t tables = (size_t)((char *)state->key_bytes - (char *)state->layout);
+
+	explicit_bzero(state->layout, state->layout->magic ? size : tables);
 	*state->layout = (struct layout){
 		.max_sessions = state->max_sessions,
 		.max_buffers = state->max_buffers,
 		.max_extents = state->max_extents,
+		.max_keys = state->max_keys,
 	};
 	state->layout->magic = STATE_MAGIC;
+}
+
+/* For whom keeps no memory himself: keys are in it, so that it is in no core dump. */
+static void *private_memory(size_t size)
+{
+	void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (map == MAP_FAILED)
+		return NULL;
+	madvise(map, size, MADV_DONTDUMP);
+	return map;
+}
+
+static void find_tables(struct state *state, void *memory, const struct config_limits *limits)
+{
+	state->layout = memory;
+	state->max_sessions = limits->sessions;
+	state->max_buffers = limits->buffers;
+	state->max_keys = limits->keys;
+	state->max_registered_bytes = limits->registered_bytes;
+	state->max_owner = limits->connections;
+	state->sessions = (struct session_row *)(state->layout + 1);
+	state->buffers = (struct buffer_row *)(state->sessions + state->max_sessions);
+	state->extents = (struct state_extent *)(state->buffers + state->max_buffers);
+	state->keys = (struct key_row *)((char *)memory + key_rows_offset(limits));
+	state->key_bytes = (uint8_t *)memory + key_bytes_offset(limits);
 }
 
 int state_attach(void *memory, size_t size, const struct config_limits *limits, struct state **ret_state,
@@ -192,25 +172,19 @@ int state_attach(void *memory, size_t size, const struct config_limits *limits, 
 	if (state) {
 		state->max_extents = extents_for(limits);
 		state->extent_used = calloc(state->max_extents, 1);
-		state->private_memory = memory ? NULL : calloc(1, need);
+		state->private_memory = memory ? NULL : private_memory(need);
+		state->private_size = need;
 	}
 	if (!state || !state->extent_used || (!memory && !state->private_memory)) {
 		state_detach(state);
 		return error_set(error, -ENOMEM, "state: no memory for %zu bytes", need);
 	}
-	state->max_sessions = limits->sessions;
-	state->max_buffers = limits->buffers;
-	state->max_registered_bytes = limits->registered_bytes;
-	state->max_owner = limits->connections;
-	state->layout = memory ? memory : state->private_memory;
-	state->sessions = (struct session_row *)(state->layout + 1);
-	state->buffers = (struct buffer_row *)(state->sessions + state->max_sessions);
-	state->extents = (struct state_extent *)(state->buffers + state->max_buffers);
+	find_tables(state, memory ? memory : state->private_memory, limits);
 	if (layout_matches(state)) {
 		dropped = adopt_rows(state);
 	} else {
 		dropped = state->layout->magic != 0;
-		layout_init(state, need);
+		layout_init(state, memory ? size : need);
 	}
 	if (ret_dropped)
 		*ret_dropped = dropped;
@@ -222,13 +196,16 @@ void state_detach(struct state *state)
 {
 	if (!state)
 		return;
+	if (state->private_memory) {
+		state_wipe_keys(state);
+		munmap(state->private_memory, state->private_size);
+	}
 	free(state->extent_used);
-	free(state->private_memory);
 	free(state);
 }
 
-/* 0 live and of this owner; -EBADF; -ESTALE. For rows of both kinds. */
-HOT static int check_id(uint32_t row_owner, uint32_t row_generation, uint32_t owner, uint64_t id)
+/* 0 live and of this owner; -EBADF; -ESTALE. For rows of all kinds. */
+HOT int state_check_id(uint32_t row_owner, uint32_t row_generation, uint32_t owner, uint64_t id)
 {
 	uint32_t generation = id_generation(id);
 
@@ -245,7 +222,7 @@ HOT int state_session_check(const struct state *state, uint32_t owner, uint64_t 
 	int r = -EBADF;
 
 	if (index < state->max_sessions)
-		r = check_id(state->sessions[index].owner, state->sessions[index].generation, owner, id);
+		r = state_check_id(state->sessions[index].owner, state->sessions[index].generation, owner, id);
 	if (r == -EBADF)
 		return error_set(error, r, "session %#" PRIx64 ": was never opened here", id);
 	if (r == -ESTALE)
@@ -255,7 +232,7 @@ HOT int state_session_check(const struct state *state, uint32_t owner, uint64_t 
 
 static bool find_session_by_tag(struct state *state, uint32_t owner, uint64_t tag, uint64_t *ret_id)
 {
-	if (!tag || !*tag_bucket(state, tag))
+	if (!tag || !*tag_bucket(state->tagged, tag))
 		return false;
 	for (uint32_t i = 0; i < state->max_sessions; i++) {
 		const struct session_row *row = &state->sessions[i];
@@ -283,7 +260,7 @@ int state_session_open(struct state *state, uint32_t owner, uint64_t tag, uint64
 		set_owner(&row->owner, owner);
 		state->next_session = i + 1;
 		state->n_sessions++;
-		(*tag_bucket(state, tag))++;
+		(*tag_bucket(state->tagged, tag))++;
 		*ret_id = make_id(row->generation, i);
 		return 0;
 	}
@@ -308,10 +285,11 @@ int state_session_close(struct state *state, uint32_t owner, uint64_t id, struct
 	for (uint32_t i = 0; state->n_buffers && i < state->max_buffers; i++)
 		if (state->buffers[i].owner && state->buffers[i].session == id)
 			buffer_drop(state, &state->buffers[i]);
+	state_session_drop_keys(state, id);
 	set_owner(&state->sessions[id_index(id)].owner, 0);
 	state->n_sessions--;
 	/* The rows are shared with nobody but the supervisor, which keeps them for the next worker. */
-	(*tag_bucket(state, state->sessions[id_index(id)].tag))--;
+	(*tag_bucket(state->tagged, state->sessions[id_index(id)].tag))--;
 	return 0;
 }
 
@@ -413,7 +391,7 @@ int state_buffer_get(const struct state *state, uint32_t owner, uint64_t id, str
 	int r = -EBADF;
 
 	if (index < state->max_buffers)
-		r = check_id(state->buffers[index].owner, state->buffers[index].generation, owner, id);
+		r = state_check_id(state->buffers[index].owner, state->buffers[index].generation, owner, id);
 	if (r == -EBADF)
 		return error_set(error, -ENXIO, "buffer %#" PRIx64 ": was never registered here", id);
 	if (r == -ESTALE)

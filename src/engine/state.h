@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The tenant's state: sessions, registered buffers and attempt counts, as plain tables in one piece of shared memory
+ * The tenant's state: sessions, registered buffers and keys, as plain tables in one piece of shared memory
  * that outlives the worker that uses it. The supervisor creates it (a memfd) and never reads it; a worker maps it.
  *
  * The worker before may have been taken over, so nothing in it is believed: state_attach() checks every field it will
@@ -67,7 +67,7 @@ void state_detach(struct state *state);
 
 /* owner: a connection. tag: of the request, 0 for none. An existing row of the same owner and tag is returned again. */
 int state_session_open(struct state *state, uint32_t owner, uint64_t tag, uint64_t *ret_id, struct error *error);
-/* Also forgets its buffers. */
+/* Also forgets its buffers and keys. */
 int state_session_close(struct state *state, uint32_t owner, uint64_t id, struct error *error);
 /* 0, -EBADF never given out, -ESTALE closed. An id of another owner was never given out. */
 int state_session_check(const struct state *state, uint32_t owner, uint64_t id, struct error *error);
@@ -86,7 +86,10 @@ int state_key_add(struct state *state, uint32_t owner, uint64_t session, uint64_
 /* 0, -ENOENT never given out here, -ESTALE gone. */
 int state_key_get(const struct state *state, uint32_t owner, uint64_t id, struct state_key *ret_key,
 		  struct error *error);
-/* Overwrites its bytes. */
+/* Its id is stale from now on, its bytes stay where they are until state_key_wipe() or the next worker overwrites them. */
+int state_key_retire(struct state *state, uint32_t owner, uint64_t id, struct error *error);
+void state_key_wipe(struct state *state, uint64_t id);
+/* Both at once. */
 int state_key_remove(struct state *state, uint32_t owner, uint64_t id, struct error *error);
 /* Walks the keys of an owner (0: of all): *cursor starts at 0; false at the end. */
 bool state_key_next(const struct state *state, uint32_t owner, uint32_t *cursor, struct state_key *ret_key);
@@ -103,6 +106,8 @@ size_t state_limits_offset(void);
 
 uint32_t state_n_sessions(const struct state *state);
 uint32_t state_n_buffers(const struct state *state);
+/* Retired ones with them, as long as they have bytes. */
+uint32_t state_n_keys(const struct state *state);
 
 /* Everything of one owner goes. */
 void state_owner_gone(struct state *state, uint32_t owner);
