@@ -114,6 +114,7 @@ void connection_free(struct supervisor *s, struct connection *c)
 		if (c->rings[i].ledger_fd >= 0)
 			close(c->rings[i].ledger_fd);
 	vhost_rx_reset(&c->rx);
+	session_forget(c);
 	if (c->busy)
 		vhost_msg_close_fds(&c->step.reply);
 	if (c->fd >= 0)
@@ -134,6 +135,7 @@ void connection_close(struct supervisor *s, struct connection *c, const char *wh
 	shutdown(c->fd, SHUT_RDWR);
 	close(c->fd);
 	c->fd = -1;
+	session_forget(c);
 	mirror_sync(s, c);
 }
 
@@ -219,6 +221,7 @@ void connection_readable(struct supervisor *s, struct connection *c)
 	if (c->step.refused.code < 0)
 		connection_say(s, c, LOG_WARNING, "refused: %s", c->step.refused.text);
 	c->busy = true;
+	session_begin(c);
 	keep_save(s, c);
 	carry_out(s, c);
 	connection_progress(s, c);

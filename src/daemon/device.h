@@ -14,9 +14,11 @@
 
 #include "engine/config.h"
 #include "util/error.h"
+#include "vhost/crypto.h"
 #include "vhost/vring.h"
 
 struct request;
+struct wconn;
 
 #define DEVICE_MAX_CONFIG 256
 /* Words of the set of operations that plugins serve. */
@@ -43,6 +45,14 @@ struct device {
 	void (*run)(struct request *request);
 	/* Writes the answer and gives the chain back; the request is gone afterwards. */
 	void (*answer)(struct request *request, int result, uint64_t value, const struct error *error);
+
+	/*
+	 * Sessions that front-ends make and end with messages; NULL: they cannot. The control thread calls. What a worker before
+	 * has made with a tag is found again by it. -ESTALE: it is gone already.
+	 */
+	int (*session_create)(struct wconn *conn, const struct vhost_crypto_session *asked, uint64_t tag,
+			      uint64_t *ret_id, struct error *error);
+	int (*session_close)(struct wconn *conn, uint64_t id, struct error *error);
 };
 
 /* Row index; NULL past the end. The first is what a daemon is when nobody says. */

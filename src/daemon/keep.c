@@ -262,9 +262,11 @@ static void take_out(struct connection *c, size_t len)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return;
+			break;
 		len -= (size_t)n;
 	}
+	/* There may have been a key in it. */
+	explicit_bzero(bytes, sizeof(bytes));
 }
 
 void keep_done(struct connection *c)

@@ -65,10 +65,12 @@ static void fill_message(const struct connection *c, struct keep_record *record,
 {
 	const struct vhost_msg *reply = &c->step.reply;
 
-	if (!c->keep.pending)
+	/* With a key in it: as if it had not come. The next supervisor reads it again. */
+	if (!c->keep.pending || session_is_secret(c))
 		return;
 	record->flags |= KEEP_BUSY | (c->step.has_reply ? KEEP_HAS_REPLY : 0) |
-			 (c->step.wants_base ? KEEP_WANTS_BASE : 0);
+			 (c->step.wants_base ? KEEP_WANTS_BASE : 0) | (c->session.due ? KEEP_CLOSES : 0);
+	record->session_id = c->session.due ? c->step.session_id : 0;
 	record->pending = c->keep.pending;
 	record->index = c->step.index;
 	if (!c->step.has_reply)
@@ -94,6 +96,7 @@ int keep_record_fill(struct supervisor *s, const struct connection *c, struct ke
 	record->config_len = (uint32_t)s->options->device->config_len;
 	s->options->device->fill_config(s->config, record->config);
 	record->flags = (c->greeted ? KEEP_GREETED : 0) | (c->reset_wanted ? KEEP_RESET_WANTED : 0);
+	record->n_sessions = c->session.n_asked;
 	record->status = c->server.status;
 	record->features = c->server.features;
 	record->protocol_features = c->server.protocol_features;
@@ -151,11 +154,12 @@ int keep_record_check(const struct supervisor *s, const struct keep_record *reco
 				 "it was another device, or had told front-ends other limits, queues or features");
 	if (record->id < 1 || record->id > s->n_slots || record->n_rings != s->device.n_queues ||
 	    record->n_regions > VHOST_MAX_REGIONS || record->n_fds != count_fds(record) ||
-	    record->features & ~s->device.features || record->protocol_features & ~vhost_device_protocol_features(&s->device) ||
+	    record->features & ~s->device.features ||
+	    record->protocol_features & ~vhost_device_protocol_features(&s->device) ||
 	    record->index >= VHOST_MAX_QUEUES || record->reply.size > sizeof(record->payload) ||
 	    record->status > UINT8_MAX || record->pending > sizeof(struct vhost_header) + VHOST_MAX_PAYLOAD ||
 	    !(record->flags & KEEP_BUSY) != !record->pending ||
-	    (!record->pending && record->flags & (KEEP_HAS_REPLY | KEEP_WANTS_BASE | KEEP_REPLY_FD)))
+	    (!record->pending && record->flags & (KEEP_HAS_REPLY | KEEP_WANTS_BASE | KEEP_REPLY_FD | KEEP_CLOSES)))
 		return error_set(error, -EBADMSG, "its record contradicts itself");
 	for (uint32_t i = 0; r == 0 && i < record->n_rings; i++)
 		r = check_ring(&record->rings[i], i, error);
@@ -220,6 +224,11 @@ static void apply_message(struct connection *c, const struct keep_record *record
 	c->step.index = record->index;
 	c->step.has_reply = record->flags & KEEP_HAS_REPLY;
 	c->step.wants_base = record->flags & KEEP_WANTS_BASE;
+	if (record->flags & KEEP_CLOSES) {
+		c->step.effects = VHOST_EFFECT_CLOSE;
+		c->step.session_id = record->session_id;
+		c->session.due = c->session.again = true;
+	}
 	c->step.reply.header = record->reply;
 	memcpy(c->step.reply.payload.bytes, record->payload, record->reply.size);
 	if (record->flags & KEEP_REPLY_FD)
@@ -257,6 +266,7 @@ int keep_record_apply(struct supervisor *s, struct connection *c, const struct k
 
 	c->greeted = record->flags & KEEP_GREETED;
 	c->reset_wanted = record->flags & KEEP_RESET_WANTED;
+	c->session.n_asked = record->n_sessions;
 	c->keep.generation = record->generation;
 	c->server.status = (uint8_t)record->status;
 	c->server.features = record->features;

@@ -32,6 +32,7 @@ enum keep_flags {
 	KEEP_BUSY = 1 << 5, /* a message waits for its answer or for being taken out; pending, reply... say which */
 	KEEP_HAS_REPLY = 1 << 6,
 	KEEP_WANTS_BASE = 1 << 7,
+	KEEP_CLOSES = 1 << 8, /* that message closes session session_id */
 };
 
 enum keep_ring_flags {
@@ -86,6 +87,8 @@ struct keep_record {
 	uint32_t index; /* of the ring of that message */
 	struct vhost_header reply;
 	uint32_t reserved;
+	uint64_t n_sessions; /* that messages have asked for and were answered */
+	int64_t session_id;
 	uint8_t payload[VHOST_MAX_PAYLOAD];
 };
 

@@ -179,6 +179,7 @@ static void pop(struct launch *l)
 	l->queue = first->next;
 	if (!l->queue)
 		l->queue_tail = &l->queue;
+	link_wipe(&first->msg);
 	free(first);
 }
 
@@ -205,7 +206,10 @@ void launch_send(struct supervisor *s, struct connection *c, const struct link_m
 		launch_kill(s, "because there is no memory for what it has to be told");
 		return;
 	}
-	*command = (struct launch_command){ .connection = c, .msg = *msg };
+	/* Straight to its place: a copy on the way would stay on the stack, with a key in it. */
+	command->next = NULL;
+	command->connection = c;
+	command->msg = *msg;
 	c->queued++;
 	*l->queue_tail = command;
 	l->queue_tail = &command->next;

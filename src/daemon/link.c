@@ -23,6 +23,12 @@ void link_close_fds(struct link_msg *msg)
 	}
 }
 
+void link_wipe(struct link_msg *msg)
+{
+	if (msg->type == LINK_SESSION_CREATE)
+		explicit_bzero(&msg->session, sizeof(msg->session));
+}
+
 int link_send(int fd, const struct link_msg *msg)
 {
 	struct link_msg copy = *msg;
@@ -54,7 +60,9 @@ int link_send(int fd, const struct link_msg *msg)
 	do
 		r = sendmsg(fd, &mh, MSG_NOSIGNAL);
 	while (r < 0 && errno == EINTR);
-	return r < 0 ? -errno : 0;
+	r = r < 0 ? -errno : 0;
+	link_wipe(&copy);
+	return (int)r;
 }
 
 /* Gives the descriptors that came their places again; false when they are not those that were announced. */
@@ -102,7 +110,9 @@ int link_recv(int fd, struct link_msg *ret_msg, int dontwait)
 		link_close_fds(ret_msg);
 		return -EBADMSG;
 	}
-	ret_msg->text[ERROR_TEXT - 1] = '\0';
+	/* Only what comes from a worker has a text. */
+	if (ret_msg->type >= LINK_READY)
+		ret_msg->text[ERROR_TEXT - 1] = '\0';
 	return 1;
 }
 

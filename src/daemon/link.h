@@ -14,20 +14,23 @@
 
 #include "daemon/device.h"
 #include "util/error.h"
+#include "vhost/crypto.h"
 #include "vhost/inflight.h"
 #include "vhost/proto.h"
 #include "vhost/vring.h"
 
 enum link_type {
 	/* Supervisor to worker. */
-	LINK_MEM_CLEAR = 1, /* of a connection none of whose rings runs */
-	LINK_MEM_ADD,	    /* region, fds[0] */
-	LINK_MEM_COMMIT,    /* memory is complete, no ring runs: map registered buffers again */
-	LINK_RING_START,    /* ring; fds: enum link_fd */
-	LINK_RING_CALL,	    /* fds: call and err as they are from now on */
-	LINK_RING_STOP,	    /* acknowledged with the base when nothing of it is under way */
-	LINK_CONN_RESET,    /* sessions and buffers go */
-	LINK_CONN_GONE,	    /* everything of it goes */
+	LINK_MEM_CLEAR = 1,  /* of a connection none of whose rings runs */
+	LINK_MEM_ADD,	     /* region, fds[0] */
+	LINK_MEM_COMMIT,     /* memory is complete, no ring runs: map registered buffers again */
+	LINK_RING_START,     /* ring; fds: enum link_fd */
+	LINK_RING_CALL,	     /* fds: call and err as they are from now on */
+	LINK_RING_STOP,	     /* acknowledged with the base when nothing of it is under way */
+	LINK_CONN_RESET,     /* sessions and buffers go */
+	LINK_CONN_GONE,	     /* everything of it goes */
+	LINK_SESSION_CREATE, /* session; value: tag. Acknowledged with its id */
+	LINK_SESSION_CLOSE,  /* value: id; index 1: maybe a worker before has done it */
 	/* Worker to supervisor. */
 	LINK_READY,  /* ready */
 	LINK_ACK,    /* seq, result, value */
@@ -78,6 +81,7 @@ struct link_msg {
 		struct vhost_region region;
 		struct link_ring ring;
 		struct link_ready ready;
+		struct vhost_crypto_session session;
 		char text[ERROR_TEXT];
 	};
 	int fds[LINK_N_FDS]; /* -1: none. On receiving the caller's */
@@ -97,6 +101,8 @@ int link_send(int fd, const struct link_msg *msg);
 /* 1, 0 when the other end is gone, or -errno (-EAGAIN with dontwait). */
 int link_recv(int fd, struct link_msg *ret_msg, int dontwait);
 void link_close_fds(struct link_msg *msg);
+/* Wipes a key that it has. Whoever has sent or obeyed a message does so, or has freed or written over it. */
+void link_wipe(struct link_msg *msg);
 
 /*
  * The ledger: one per ring of a connection, in a memfd that the supervisor makes and no guest sees. It says what happened

@@ -266,15 +266,19 @@ void mirror_sync(struct supervisor *s, struct connection *c)
 {
 	if (!s->launch.ready || s->launch.killed)
 		return;
-	if (c->fd < 0)
+	if (c->fd < 0) {
 		sync_gone(s, c);
-	else
-		sync_rings(s, c);
+		return;
+	}
+	sync_rings(s, c);
+	/* What was reset before is done by now, or will be before this. */
+	if (!s->leaving && !c->reset_wanted)
+		session_sync(s, c);
 }
 
 bool mirror_settled(const struct supervisor *s, const struct connection *c)
 {
-	if (c->unacked > 0 || !c->mem_synced || c->reset_wanted)
+	if (c->unacked > 0 || c->session.due || !c->mem_synced || c->reset_wanted)
 		return false;
 	for (uint32_t i = 0; i < c->server.device->n_queues; i++) {
 		const struct mirror_ring *ring = &c->rings[i];
@@ -324,7 +328,7 @@ static void acknowledge(struct supervisor *s, struct connection *c, const struct
 		s->launch.unacked--;
 		s->launch.progress_ns = now_ns();
 	}
-	if (msg->result < 0 && c->fd >= 0)
+	if (!session_acknowledge(s, c, msg) && msg->result < 0 && c->fd >= 0)
 		connection_close(s, c, msg->text);
 }
 
@@ -372,6 +376,7 @@ void mirror_lost(struct supervisor *s, bool blame)
 		c->mem_synced = false;
 		c->unacked = 0;
 		c->gone_sent = false;
+		session_lost(c);
 		for (uint32_t j = 0; j < s->device.n_queues; j++) {
 			if (c->rings[j].phase == RING_OFF)
 				continue;

@@ -157,6 +157,7 @@ static int supervisor_init(struct supervisor *s, const struct options *options, 
 		.n_queues = options->device->n_queues(s->config),
 		.config = s->device_config,
 		.config_len = options->device->config_len,
+		.crypto = options->device->session_create != NULL,
 	};
 	s->n_slots = s->config->limits.connections;
 	r = raise_limit(s, error);

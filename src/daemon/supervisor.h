@@ -10,7 +10,7 @@
  * Where the parent keeps descriptors the supervisor may die too, and the next one goes on (keep.h).
  *
  * Files: supervisor.c the loop and its sources; connection.c messages of front-ends; mirror.c what the worker is told;
- * launch.c the life of the worker process; keep.c, keep_record.c what outlives the supervisor; notify.c its parent.
+ * sessions.c sessions that messages make; launch.c the life of the worker process; keep.c, keep_record.c what outlives the supervisor; notify.c its parent.
  */
 #ifndef VACCEL_DAEMON_SUPERVISOR_H
 #define VACCEL_DAEMON_SUPERVISOR_H
@@ -53,6 +53,14 @@ struct mirror_ring {
 	bool broken;	      /* stays off until the front-end sets it up anew */
 };
 
+/* What a message asks of a session of a crypto device: sessions.c. */
+struct connection_session {
+	uint64_t n_asked; /* answered, ever */
+	bool due;	  /* the worker has not acknowledged yet */
+	bool again;	  /* a worker that is no more had it, too */
+	uint32_t seq;	  /* of the command; 0: the worker does not have it */
+};
+
 struct connection {
 	uint32_t id; /* 1.., also the owner of what it creates in the engine */
 	int fd;	     /* -1: hung up */
@@ -63,6 +71,7 @@ struct connection {
 	bool greeted;
 	uint64_t read_ns; /* part of a message is there: do not look again before this */
 	struct keep_connection keep;
+	struct connection_session session;
 
 	/* What the worker was told. */
 	struct mirror_ring rings[VHOST_MAX_QUEUES];
@@ -179,6 +188,20 @@ void mirror_lost(struct supervisor *supervisor, bool blame);
 uint64_t mirror_deadline(const struct supervisor *supervisor, const char **ret_why);
 /* Sends a command that is acknowledged as soon as it is executed. */
 void mirror_command(struct supervisor *supervisor, struct connection *connection, struct link_msg *msg);
+
+/* ---- sessions.c ---- */
+/* Has the worker do what step.effects asks, if it is about a session. */
+void session_begin(struct connection *connection);
+/* step.session has a key; a message that brought it has not been dealt with. */
+bool session_is_secret(const struct connection *connection);
+/* Tells the worker, if it has not been told. */
+void session_sync(struct supervisor *supervisor, struct connection *connection);
+/* False: it acknowledges something else. */
+bool session_acknowledge(struct supervisor *supervisor, struct connection *connection, const struct link_msg *msg);
+/* The worker is no more. */
+void session_lost(struct connection *connection);
+/* The connection is: wipes. */
+void session_forget(struct connection *connection);
 
 /* ---- launch.c ---- */
 void launch_init(struct launch *launch);

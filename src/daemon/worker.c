@@ -92,6 +92,25 @@ static void change_memory(struct worker *w, struct wconn *conn, struct link_msg 
 	worker_ack(w, msg->conn, msg->seq, r, 0, error.text);
 }
 
+static void change_session(struct worker *w, struct wconn *conn, struct link_msg *msg)
+{
+	const struct device *device = w->options->device;
+	struct error error = { 0 };
+	uint64_t id = 0;
+	int r;
+
+	if (!device->session_create)
+		r = error_set(&error, -EOPNOTSUPP, "device %s: has no sessions of messages", device->name);
+	else if (msg->type == LINK_SESSION_CREATE)
+		r = device->session_create(conn, &msg->session, msg->value, &id, &error);
+	else
+		r = device->session_close(conn, msg->value, &error);
+	/* It was a worker before that closed it. */
+	if (r == -ESTALE && msg->type == LINK_SESSION_CLOSE && msg->index)
+		r = 0;
+	worker_ack(w, msg->conn, msg->seq, r, id, r < 0 ? error.text : NULL);
+}
+
 static void obey(struct worker *w, struct link_msg *msg)
 {
 	struct wconn *conn = wconn_get(w, msg->conn);
@@ -129,6 +148,10 @@ static void obey(struct worker *w, struct link_msg *msg)
 	case LINK_CONN_GONE:
 		wconn_go(conn, msg->seq);
 		return;
+	case LINK_SESSION_CREATE:
+	case LINK_SESSION_CLOSE:
+		change_session(w, conn, msg);
+		return;
 	default:
 		log_error("supervisor: command %u is not known", msg->type);
 	}
@@ -143,6 +166,7 @@ static void control(struct worker *w)
 	while ((r = link_recv(w->link, &msg, 0)) > 0) {
 		obey(w, &msg);
 		link_close_fds(&msg);
+		link_wipe(&msg);
 	}
 	if (r < 0)
 		log_error("supervisor: cannot read its commands: %s", strerror(-r));
