@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "op/cipher.h"
 #include "op/name.h"
 #include "op/tensor.h"
 #include "util/util.h"
@@ -207,4 +208,51 @@ int answer_labels(char *labels, size_t len, size_t n, size_t *starts, struct err
 		at = (size_t)(end - labels) + 1;
 	}
 	return 0;
+}
+
+/* Bits that a key may be said to have. RSA: of moduli that anybody has, and whose bytes fit a request. */
+static bool bits_possible(const struct vaccel_key_about *about)
+{
+	const struct cipher_mode *mode;
+
+	if (about->type != VACCEL_KEY_AES)
+		return about->bits && about->bits <= VACCEL_KEY_BYTES * 8;
+	for (size_t i = 0; (mode = cipher_mode_at(i)); i++)
+		if (about->bits % 8 == 0 && cipher_mode_takes_key(mode, about->bits / 8))
+			return true;
+	return false;
+}
+
+int answer_key(struct vaccel_key_about *about, const struct vaccel_key_about *wanted, struct error *error)
+{
+	about->id = le64toh(about->id);
+	about->type = le32toh(about->type);
+	about->bits = le32toh(about->bits);
+	about->modes = le32toh(about->modes);
+	about->rights = le32toh(about->rights);
+	about->held = le32toh(about->held);
+	about->reserved = 0;
+	if (!about->id)
+		return error_set(error, -EPROTO, "key: the answer has number 0");
+	if (about->type < VACCEL_KEY_AES || about->type > VACCEL_KEY_RSA_PRIVATE || !bits_possible(about))
+		return error_set(error, -EPROTO, "key: the answer has type %" PRIu32 " and %" PRIu32 " bits: malformed",
+				 about->type, about->bits);
+	if (!about->rights || about->rights & ~(uint32_t)VACCEL_MAY_ALL || about->held != wanted->held)
+		return error_set(error, -EPROTO,
+				 "key: the answer has rights %#" PRIx32 " and says %" PRIu32 " for held: malformed",
+				 about->rights, about->held);
+	if (wanted->type && (about->type != wanted->type || about->modes != wanted->modes ||
+			     about->rights != wanted->rights || (wanted->bits && about->bits != wanted->bits)))
+		return error_set(error, -EPROTO, "key: the answer is about another one than was given");
+	return 0;
+}
+
+int answer_akcipher(struct vaccel_akcipher_answer *answer, size_t room, struct error *error)
+{
+	answer->len = le32toh(answer->len);
+	answer->reserved = 0;
+	return answer->len > room ? error_set(error, -EPROTO,
+					      "akcipher: the answer has %" PRIu32 " bytes in room for %zu: malformed",
+					      answer->len, room)
+				  : 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the other end wrote into a caller's memory, or into the library's, as an answer about models: little-endian structs
- * that may say anything. These functions turn them into the machine's byte order in place, end and clean their texts, and
+ * What the other end wrote into a caller's memory, or into the library's, as an answer about models or keys: little-endian
+ * structs that may say anything. These functions turn them into the machine's byte order in place, end and clean their texts, and
  * refuse counts, shapes and lengths that cannot be. They do no I/O, allocate nothing and look at nothing but their
  * arguments; fuzz/model.c attacks them.
  *
@@ -38,6 +38,14 @@ int answer_signature(struct vaccel_tensor_desc *desc, struct error *error);
  * Cleans len bytes of labels, n texts that end with a NUL each. starts: room for n offsets, which are filled.
  */
 int answer_labels(char *labels, size_t len, size_t n, size_t *starts, struct error *error);
+
+/*
+ * KEY_IMPORT, KEY_OPEN. wanted: type, modes, rights and held are what was asked for, bits what the key has; 0 in bits or
+ * type: the host says.
+ */
+int answer_key(struct vaccel_key_about *about, const struct vaccel_key_about *wanted, struct error *error);
+/* AKCIPHER with room for that many bytes. */
+int answer_akcipher(struct vaccel_akcipher_answer *answer, size_t room, struct error *error);
 
 /* More than that of anything is an answer that cannot be. */
 #define ANSWER_MAX_MODELS  65536

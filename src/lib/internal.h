@@ -3,7 +3,8 @@
  * libvaccel: the objects behind <vaccel/vaccel.h> over a transport (src/transport). Start reading in request.c: a call
  * becomes a request there, and completes there.
  *
- * Ownership: a context owns its sessions, a session its buffers. Requests are counted: the caller's handle, the flight,
+ * Ownership: a context owns its sessions, a session its buffers and keys. Keys are counted: the caller's handle and each
+ * stream hold one; one that has left its session is of no use but to be let go. Requests are counted: the caller's handle, the flight,
  * and vaccel_submit() itself hold one each; a request holds its context, so that a handle stays good after the context
  * is gone (the transport is not: it ends with vaccel_context_free()).
  *
@@ -50,11 +51,24 @@ struct vaccel_session {
 	/* Under the context's lock: */
 	struct vaccel_session *next;
 	struct vaccel_request *in_flight;
+	struct vaccel_key *keys;
 
+	uint64_t n_streams; /* that were numbered; atomic */
 	pthread_rwlock_t buffers_lock;
 	/* Under that lock: */
 	struct vaccel_buffer **buffers; /* by address */
 	size_t n_buffers, room;
+};
+
+struct vaccel_key {
+	struct vaccel_context *context; /* counted */
+	/* NULL: it was freed, or its session closed. Atomic, written under the context's lock. */
+	struct vaccel_session *session;
+	struct vaccel_key_about about;
+	uint64_t connection; /* that it was made on, see transport_request */
+	/* Under the context's lock: */
+	unsigned int refs;
+	struct vaccel_key *next, **prev; /* of the session's */
 };
 
 struct vaccel_buffer {
@@ -116,15 +130,30 @@ void context_unwatch(struct vaccel_context *context);
 /* For the transport: a request has completed. */
 void request_completed(void *opaque, struct transport_request *request);
 
-/* vaccel_submit() of a call whose answer pending finishes; on success that is the request's, to be freed with it. */
-int request_submit(struct vaccel_session *session, const struct vaccel_call *call, struct pending *pending,
-		   struct vaccel_request **ret_request);
+/*
+ * vaccel_run() and vaccel_submit() of a call that uses what only one connection knows (see transport_request), or 0.
+ * *ret_connection: the one that it went over; may be NULL. pending: finishes the answer, may be NULL; on success it is the
+ * request's, to be freed with it.
+ */
+int request_run(struct vaccel_session *session, const struct vaccel_call *call, uint64_t connection,
+		uint64_t *ret_connection);
+int request_submit(struct vaccel_session *session, const struct vaccel_call *call, uint64_t connection,
+		   struct pending *pending, struct vaccel_request **ret_request);
+/* Takes what options say, which may be NULL, into the call. */
+int request_options(struct vaccel_call *call, const struct vaccel_submit_options *options);
 
 /* Looks up arguments by address and marks their buffers used, or unmarks those that the request has. */
 void buffers_resolve(struct vaccel_session *session, struct vaccel_request *request);
 void buffers_release(struct vaccel_request *request);
 /* Frees all that are left of a session. */
 void buffers_free_all(struct vaccel_session *session);
+
+/* The key's session, or NULL with vaccel_error() set and *ret_error the reason: -EINVAL, -ECHILD, -ESTALE. */
+struct vaccel_session *key_session(const struct vaccel_key *key, int *ret_error);
+void key_ref(struct vaccel_key *key);
+void key_unref(struct vaccel_key *key);
+/* The session closes, and takes them with it at the other end. */
+void keys_free_all(struct vaccel_session *session);
 
 void info_free_all(struct vaccel_context *context);
 

@@ -48,17 +48,10 @@ static struct vaccel_arg out_arg(void *data, size_t len)
 static int start(struct vaccel_session *session, struct vaccel_call *call, const struct vaccel_submit_options *options,
 		 struct pending *job, struct vaccel_request **ret_request)
 {
-	struct vaccel_submit_options known = { .size = 0 };
-	int r = 0;
+	int r = request_options(call, options);
 
-	if (options)
-		r = lib_read_struct(&known, sizeof(known), options, "vaccel_submit_options");
-	if (r == 0 && known.reserved)
-		r = lib_failf(-EINVAL, "struct vaccel_submit_options: reserved is %u, not 0", known.reserved);
-	call->user_data = known.user_data;
-	call->deadline_ms = known.deadline_ms;
 	if (r == 0)
-		r = request_submit(session, call, job, ret_request);
+		r = request_submit(session, call, 0, job, ret_request);
 	if (r < 0)
 		free(job);
 	return r;

@@ -171,7 +171,8 @@ HOT static int check_bytes(const struct vaccel_context *context, const struct op
 }
 
 /* Only members that are used are set: the struct is large. */
-HOT static int fill(struct vaccel_request *request, struct vaccel_session *session, const struct vaccel_call *in)
+HOT static int fill(struct vaccel_request *request, struct vaccel_session *session, const struct vaccel_call *in,
+		    uint64_t connection)
 {
 	struct op_request *op = &request->transport.op;
 	struct error error = { 0 };
@@ -197,6 +198,7 @@ HOT static int fill(struct vaccel_request *request, struct vaccel_session *sessi
 		return lib_fail(&error);
 	}
 	request->transport.result = 0;
+	request->transport.connection = connection;
 	request->item.done = false;
 	request->context = session->context;
 	request->session = session;
@@ -254,7 +256,8 @@ HOT static int check_session(const struct vaccel_session *session)
 	return session ? context_check(session->context, "session") : lib_failf(-EINVAL, "session: none given");
 }
 
-HOT PUBLIC int vaccel_run(struct vaccel_session *session, const struct vaccel_call *call)
+HOT int request_run(struct vaccel_session *session, const struct vaccel_call *call, uint64_t connection,
+		    uint64_t *ret_connection)
 {
 	struct vaccel_request request;
 	struct transport *transport;
@@ -264,7 +267,7 @@ HOT PUBLIC int vaccel_run(struct vaccel_session *session, const struct vaccel_ca
 		return r;
 	request.sync = true;
 	trace_begin(session->context->transport, &request.transport);
-	r = fill(&request, session, call);
+	r = fill(&request, session, call, connection);
 	if (r < 0)
 		return r;
 	transport = session->context->transport;
@@ -279,11 +282,30 @@ HOT PUBLIC int vaccel_run(struct vaccel_session *session, const struct vaccel_ca
 		else
 			buffers_release(&request);
 	}
+	if (ret_connection)
+		*ret_connection = request.transport.connection;
 	return r < 0 ? r : result(&request);
 }
 
-int request_submit(struct vaccel_session *session, const struct vaccel_call *call, struct pending *pending,
-		   struct vaccel_request **ret_request)
+HOT PUBLIC int vaccel_run(struct vaccel_session *session, const struct vaccel_call *call)
+{
+	return request_run(session, call, 0, NULL);
+}
+
+int request_options(struct vaccel_call *call, const struct vaccel_submit_options *options)
+{
+	struct vaccel_submit_options known = { .size = 0 };
+	int r = options ? lib_read_struct(&known, sizeof(known), options, "vaccel_submit_options") : 0;
+
+	if (r == 0 && known.reserved)
+		r = lib_failf(-EINVAL, "struct vaccel_submit_options: reserved is %u, not 0", known.reserved);
+	call->user_data = known.user_data;
+	call->deadline_ms = known.deadline_ms;
+	return r;
+}
+
+int request_submit(struct vaccel_session *session, const struct vaccel_call *call, uint64_t connection,
+		   struct pending *pending, struct vaccel_request **ret_request)
 {
 	struct vaccel_request *request;
 	int r = check_session(session);
@@ -296,7 +318,7 @@ int request_submit(struct vaccel_session *session, const struct vaccel_call *cal
 	if (!request)
 		return lib_failf(-ENOMEM, "request: out of memory");
 	trace_begin(session->context->transport, &request->transport);
-	r = fill(request, session, call);
+	r = fill(request, session, call, connection);
 	if (r < 0) {
 		free(request);
 		return r;
@@ -327,7 +349,7 @@ int request_submit(struct vaccel_session *session, const struct vaccel_call *cal
 PUBLIC int vaccel_submit(struct vaccel_session *session, const struct vaccel_call *call,
 			 struct vaccel_request **ret_request)
 {
-	return request_submit(session, call, NULL, ret_request);
+	return request_submit(session, call, 0, NULL, ret_request);
 }
 
 /* ---- Requests ---- */

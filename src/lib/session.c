@@ -84,6 +84,7 @@ PUBLIC int vaccel_session_close(struct vaccel_session *session)
 	transport = session->context->transport;
 	drain(session);
 	buffers_free_all(session);
+	keys_free_all(session);
 	r = transport->ops->session_close(transport, session->id, &error);
 	unlink_session(session);
 	pthread_rwlock_destroy(&session->buffers_lock);

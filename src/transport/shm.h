@@ -117,6 +117,7 @@ struct shm_request {
 
 	struct transport_request *request; /* NULL: control */
 	void *copies[OP_MAX_ARGS];	   /* of plain arguments, in the block */
+	uint32_t secrets;		   /* set of those to overwrite */
 
 	/* Control: */
 	bool posted; /* nobody waits */

@@ -80,8 +80,18 @@ HOT static int new_request(struct shm *shm, uint64_t connection, const struct la
 	return 0;
 }
 
+/* The arena gives its memory to other requests. */
+static void wipe_secrets(struct shm_request *sr)
+{
+	for (uint32_t i = 0; i < OP_MAX_ARGS; i++)
+		if (sr->secrets & 1u << i && sr->copies[i])
+			explicit_bzero(sr->copies[i], sr->request->op.args[i].len);
+}
+
 HOT static void free_request(struct shm_request *sr)
 {
+	if (sr->secrets)
+		wipe_secrets(sr);
 	arena_free(&sr->shm->arena, &sr->block);
 	free(sr);
 }
@@ -130,8 +140,9 @@ static void copy(struct shm *shm, void *to, const void *from, size_t len)
 HOT static void fill_args(const struct op_request *op, struct shm_request *sr, const struct layout *layout,
 			  struct wire_request *wire, struct wire_extent *extents)
 {
+	const struct op_desc *desc = op_by_id(op->op);
 	/* What the operation leaves alone in its outputs must go there and back. */
-	bool partial = op_by_id(op->op)->partial(op);
+	bool partial = desc->partial(op);
 	size_t at = layout->payload;
 	uint32_t n = 0;
 
@@ -142,6 +153,8 @@ HOT static void fill_args(const struct op_request *op, struct shm_request *sr, c
 		if (wire->args[i].kind == VIRTIO_ACCEL_ARG_BUFFER || !arg->len)
 			continue;
 		sr->copies[i] = (uint8_t *)sr->block.data + at;
+		if (op_arg_desc(desc, i)->secret)
+			sr->secrets |= 1u << i;
 		extents[n++] = (struct wire_extent){ .addr = sr->block.addr + at, .len = arg->len };
 		if (arg->dir & VIRTIO_ACCEL_DIR_IN || partial)
 			copy(sr->shm, sr->copies[i], arg->data, arg->len);
@@ -211,13 +224,13 @@ HOT static int build(struct shm *shm, uint64_t connection, struct transport_requ
 		r = new_request(shm, connection, &layout, &sr, error);
 	if (r < 0)
 		return r;
+	sr->request = request;
 	fill_args(op, sr, &layout, &wire, extents);
 	op_params_encode(op_by_id(op->op), params, op->params);
 	wire.id = sr->id;
 	wire.extents = extents;
 	wire.params = params;
 	wire_encode(&wire, (uint8_t *)sr->block.data + layout.message);
-	sr->request = request;
 	/* Ids of sessions count up, so they spread; one session's requests stay in order. */
 	sr->queue = queue_of(shm, wire.session);
 	*ret = sr;
@@ -232,6 +245,7 @@ HOT static int submit_once(struct shm *shm, uint64_t connection, struct transpor
 	if (r < 0)
 		return r;
 	request->cookie = sr->id;
+	request->connection = connection;
 	trace_mark(&shm->transport, &request->times.encoded);
 	r = send_request(shm, sr, error);
 	trace_mark(&shm->transport, &request->times.submitted);
@@ -240,16 +254,27 @@ HOT static int submit_once(struct shm *shm, uint64_t connection, struct transpor
 	return r;
 }
 
+/* bound: 0, or the only connection that will do. */
+HOT static int ready_for(struct shm *shm, uint64_t bound, uint64_t *ret_connection, struct error *error)
+{
+	if (!bound)
+		return shm_ready(shm, ret_connection, error);
+	*ret_connection = bound;
+	return __atomic_load_n(&shm->connection, __ATOMIC_ACQUIRE) == bound
+		       ? 0
+		       : error_set(error, -ESTALE, "request: what it uses was lost with a daemon before this one");
+}
+
 HOT int shm_submit(struct transport *transport, struct transport_request *request, struct error *error)
 {
 	struct shm *shm = container_of(transport, struct shm, transport);
-	uint64_t connection;
+	uint64_t connection, bound = request->connection;
 	int r, tries = 0;
 
 	if (request->op.deadline_ms && !frontend_has_feature(shm->frontend, VIRTIO_ACCEL_F_DEADLINE))
 		return error_set(error, -EOPNOTSUPP, "request: the daemon knows no deadlines");
 	do {
-		r = shm_ready(shm, &connection, error);
+		r = ready_for(shm, bound, &connection, error);
 		if (r < 0)
 			return r;
 		r = submit_once(shm, connection, request, error);

@@ -46,6 +46,11 @@ struct transport_times {
 struct transport_request {
 	struct op_request op; /* arguments as pointers of this process; buffer and offset set for registered ones */
 	uint64_t cookie;      /* set by submit(): names it for cancel() */
+	/*
+	 * Of a transport that reconnects: with what the other end of an earlier connection knew, that connection's number, and
+	 * submit() fails with -ESTALE when it is over; otherwise 0. Set by submit(): the one that it went over.
+	 */
+	uint64_t connection;
 
 	struct transport_times times; /* if the transport takes times */
 

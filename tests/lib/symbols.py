@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 SECTIONS = ("NAME", "SYNOPSIS", "DESCRIPTION", "RETURN VALUE", "ERRORS", "EXAMPLES")
-PAGES = ("vaccel.3", "vaccel_models.3", "vaccel_basic.3", "vaccel_ops.3", "vaccel_plugin.3")
+PAGES = ("vaccel.3", "vaccel_crypto.3", "vaccel_models.3", "vaccel_basic.3", "vaccel_ops.3", "vaccel_plugin.3")
 
 
 def without_comments(text):
