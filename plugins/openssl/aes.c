@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * CIPHER. A message in one request: a prepared context gets the IV, then the data, in place or not, in calls as large as
- * libcrypto takes.
+ * libcrypto takes. Messages in several requests go through the same steps, from stream.c.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include "openssl.h"
 
 /* libcrypto counts in int. A multiple of the block. */
 #define MAX_STEP ((size_t)1 << 30)
 
-static int set_iv(const struct vaccel_plugin_call *call, struct context *context)
+/* Bytes of a message that is decrypted out of sight, and of its tag. */
+#define MAX_PRIVATE	((size_t)1 << 28)
+#define MIN_PRIVATE_TAG 12
+
+int message_begin(const struct vaccel_plugin_call *call, struct context *context)
 {
 	const struct vaccel_plugin_arg *iv = &call->args[IV];
 
@@ -69,11 +74,19 @@ static int check_tag(const struct vaccel_plugin_call *call, struct context *cont
 	return 0;
 }
 
-static int finish(const struct vaccel_plugin_call *call, struct context *context)
+int message_end(const struct vaccel_plugin_call *call, struct context *context)
 {
 	if (context->mode != VACCEL_GCM)
 		return 0;
 	return context->direction == VACCEL_ENCRYPT ? make_tag(call, context) : check_tag(call, context);
+}
+
+int message_go_on(const struct vaccel_plugin_call *call, struct context *context)
+{
+	const struct vaccel_plugin_arg *arg = call->args;
+	int r = update(call, context, arg[AAD].data, arg[AAD].len, NULL);
+
+	return r < 0 ? r : update(call, context, arg[SOURCE].data, arg[SOURCE].len, arg[DESTINATION].data);
 }
 
 /* Uses up key stream of CTR. */
@@ -86,23 +99,76 @@ static int skip(const struct vaccel_plugin_call *call, struct context *context, 
 	return r;
 }
 
-static int one_message(const struct vaccel_plugin_call *call, const struct vaccel_cipher *cipher, struct context *context)
+static int one_message(const struct vaccel_plugin_call *call, const struct vaccel_cipher *cipher,
+		       struct context *context)
 {
-	const struct vaccel_plugin_arg *arg = call->args;
-	int r = set_iv(call, context);
+	const struct vaccel_plugin_arg *destination = &call->args[DESTINATION];
+	int r = message_begin(call, context);
 
 	if (r == 0 && cipher->skip)
 		r = skip(call, context, cipher->skip);
 	if (r == 0)
+		r = message_go_on(call, context);
+	if (r == 0)
+		r = message_end(call, context);
+	/* What did not pass its check is nobody's to read. */
+	if (r < 0 && cipher->mode == VACCEL_GCM && destination->len)
+		memset(destination->data, 0, destination->len);
+	return r;
+}
+
+/*
+ * Whoever may only decrypt with a key that the host holds shall get no key stream: that of an IV would let him encrypt, and decrypt
+ * whatever was encrypted with it. So he sees nothing before the tag was found to fit, works on nothing that he can still
+ * change, and cannot try out short tags.
+ */
+static bool is_private(const struct vaccel_plugin_call *call, const struct vaccel_cipher *cipher)
+{
+	return cipher->mode == VACCEL_GCM && call->key->held && !(call->key->rights & VACCEL_MAY_ENCRYPT);
+}
+
+static int private_message(const struct vaccel_plugin_call *call, struct context *context)
+{
+	const struct vaccel_plugin_arg *arg = call->args;
+	size_t len = arg[SOURCE].len;
+	uint8_t *text;
+	int r;
+
+	if (arg[TAG].len < MIN_PRIVATE_TAG)
+		return vaccel_plugin_error(&call->report, -EPERM,
+					   "a tag of %zu bytes: with a key that may only decrypt it needs %d",
+					   arg[TAG].len, MIN_PRIVATE_TAG);
+	if (len > MAX_PRIVATE)
+		return vaccel_plugin_error(&call->report, -E2BIG,
+					   "%zu bytes: with a key that may only decrypt, a message has %zu at most",
+					   len, MAX_PRIVATE);
+	text = malloc(len + 1);
+	if (!text)
+		return vaccel_plugin_error(&call->report, -ENOMEM, "no memory for a copy of %zu bytes", len);
+	if (len)
+		memcpy(text, arg[SOURCE].data, len);
+	if (call->copied)
+		*call->copied += len;
+	r = message_begin(call, context);
+	if (r == 0)
 		r = update(call, context, arg[AAD].data, arg[AAD].len, NULL);
 	if (r == 0)
-		r = update(call, context, arg[SOURCE].data, arg[SOURCE].len, arg[DESTINATION].data);
+		r = update(call, context, text, len, text);
 	if (r == 0)
-		r = finish(call, context);
-	/* What did not pass its check is nobody's to read. */
-	if (r < 0 && cipher->mode == VACCEL_GCM && arg[DESTINATION].len)
-		memset(arg[DESTINATION].data, 0, arg[DESTINATION].len);
+		r = message_end(call, context);
+	if (r == 0 && len)
+		memcpy(arg[DESTINATION].data, text, len);
+	OPENSSL_cleanse(text, len);
+	free(text);
 	return r;
+}
+
+void context_settle(struct context *context, int result)
+{
+	if (result < 0 && result != -EKEYREJECTED)
+		context_free(context);
+	else
+		context_give(context);
 }
 
 int cipher_run(const struct vaccel_plugin_call *call)
@@ -111,16 +177,15 @@ int cipher_run(const struct vaccel_plugin_call *call)
 	struct context *context = NULL;
 	int r;
 
+	if (cipher->stream && is_private(call, cipher))
+		return vaccel_plugin_error(&call->report, -EPERM,
+					   "with a key that may only decrypt, a message comes in one request");
 	if (cipher->stream)
-		return vaccel_plugin_error(&call->report, -EOPNOTSUPP, "a message comes in one request");
+		return stream_run(call);
 	r = context_take(call, cipher, &context);
 	if (r < 0)
 		return r;
-	r = one_message(call, cipher, context);
-	/* A context that failed is not trusted with the next message. */
-	if (r < 0 && r != -EKEYREJECTED)
-		context_free(context);
-	else
-		context_give(context);
+	r = is_private(call, cipher) ? private_message(call, context) : one_message(call, cipher, context);
+	context_settle(context, r);
 	return r;
 }

@@ -97,8 +97,8 @@ static int make(const struct vaccel_plugin_call *call, const struct vaccel_ciphe
 	context->mode = cipher->mode;
 	context->direction = cipher->direction;
 	context->evp = EVP_CIPHER_CTX_new();
-	if (!context->evp || EVP_CipherInit_ex2(context->evp, evp, key->data, NULL,
-						cipher->direction == VACCEL_ENCRYPT, NULL) != 1)
+	if (!context->evp ||
+	    EVP_CipherInit_ex2(context->evp, evp, key->data, NULL, cipher->direction == VACCEL_ENCRYPT, NULL) != 1)
 		return crypto_error(&call->report, -EINVAL, "the key cannot be used");
 	if (EVP_CIPHER_CTX_set_padding(context->evp, 0) != 1)
 		return crypto_error(&call->report, -EIO, "padding cannot be switched off");
@@ -106,7 +106,8 @@ static int make(const struct vaccel_plugin_call *call, const struct vaccel_ciphe
 	return 0;
 }
 
-int context_take(const struct vaccel_plugin_call *call, const struct vaccel_cipher *cipher, struct context **ret_context)
+int context_take(const struct vaccel_plugin_call *call, const struct vaccel_cipher *cipher,
+		 struct context **ret_context)
 {
 	struct context *context = find_idle(call->key->id, cipher->mode, cipher->direction);
 	int r = 0;

@@ -48,7 +48,8 @@ struct context {
 int contexts_init(struct vaccel_plugin_report *report);
 void contexts_fini(void);
 /* One for the call's key and mode, the caller's alone. */
-int context_take(const struct vaccel_plugin_call *call, const struct vaccel_cipher *cipher, struct context **ret_context);
+int context_take(const struct vaccel_plugin_call *call, const struct vaccel_cipher *cipher,
+		 struct context **ret_context);
 /* Keeps it for the next request. */
 void context_give(struct context *context);
 /* What it has of the key is overwritten. NULL is allowed. */
@@ -58,5 +59,19 @@ void contexts_key_gone(uint64_t key);
 /* ---- aes.c ---- */
 
 int cipher_run(const struct vaccel_plugin_call *call);
+/* The steps of a message, with arguments of the call: its IV; additional data, then source to destination; its tag. */
+int message_begin(const struct vaccel_plugin_call *call, struct context *context);
+int message_go_on(const struct vaccel_plugin_call *call, struct context *context);
+int message_end(const struct vaccel_plugin_call *call, struct context *context);
+/* Whether the context may have another message after one that ended so; otherwise it is freed. */
+void context_settle(struct context *context, int result);
+
+/* ---- stream.c ---- */
+
+/* A request of a message that comes in several. */
+int stream_run(const struct vaccel_plugin_call *call);
+int session_open(void **ret_session, struct vaccel_plugin_report *report);
+void session_close(void *session);
+void streams_key_gone(uint64_t key);
 
 #endif

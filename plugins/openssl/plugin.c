@@ -79,6 +79,7 @@ static void unload(void)
 
 static void key_gone(uint64_t key)
 {
+	streams_key_gone(key);
 	contexts_key_gone(key);
 }
 
@@ -95,6 +96,8 @@ static const struct vaccel_plugin plugin = {
 	.ops = ops,
 	.n_ops = ARRAY_SIZE(ops),
 	.ready = ready,
+	.open = session_open,
+	.close = session_close,
 	.unload = unload,
 	.hardware = hardware,
 	.key_gone = key_gone,

@@ -40,7 +40,7 @@ static void check_header(const struct vaccel_plugin *p, const char *path)
 	CHECK(p->threads >= VACCEL_THREADS_ONE && p->threads <= VACCEL_THREADS_ANY, "%s: threads %u", p->name,
 	      p->threads);
 	CHECK(!(p->needs & ~(uint32_t)(VACCEL_NEED_CACHE | VACCEL_NEED_DEVICE | VACCEL_NEED_SPAWN |
-				       VACCEL_NEED_CACHE_ALWAYS | VACCEL_NEED_MODELS)),
+				       VACCEL_NEED_CACHE_ALWAYS | VACCEL_NEED_MODELS | VACCEL_NEED_AF_ALG)),
 	      "%s: needs %#x", p->name, p->needs);
 }
 

@@ -181,8 +181,9 @@ bool harness_has(const struct harness *h, uint32_t op)
 	return find(h, op) != NULL;
 }
 
-int harness_run(struct harness *h, uint32_t op, const void *params, size_t params_len,
-		const struct vaccel_plugin_arg *args, size_t n_args)
+int harness_run_key(const struct harness *h, uint32_t op, const void *params, size_t params_len,
+		    const struct vaccel_plugin_arg *args, size_t n_args, const struct vaccel_plugin_crypto_key *key,
+		    struct vaccel_plugin_report report)
 {
 	const struct vaccel_op_impl *impl = find(h, op);
 	const struct vaccel_plugin_call call = {
@@ -193,9 +194,16 @@ int harness_run(struct harness *h, uint32_t op, const void *params, size_t param
 		.args = args,
 		.n_args = n_args,
 		.session = h->session,
-		.report = h->report,
+		.report = report,
+		.key = key,
 	};
 
-	*h->error = '\0';
 	return impl ? impl->run(&call) : -EOPNOTSUPP;
+}
+
+int harness_run(struct harness *h, uint32_t op, const void *params, size_t params_len,
+		const struct vaccel_plugin_arg *args, size_t n_args)
+{
+	*h->error = '\0';
+	return harness_run_key(h, op, params, params_len, args, n_args, NULL, h->report);
 }

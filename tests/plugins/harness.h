@@ -39,6 +39,10 @@ void harness_stop(struct harness *h);
 /* Runs the op if the plugin has it, else -EOPNOTSUPP. */
 int harness_run(struct harness *h, uint32_t op, const void *params, size_t params_len,
 		const struct vaccel_plugin_arg *args, size_t n_args);
+/* The same with a key, by any number of threads at once: report is the caller's. */
+int harness_run_key(const struct harness *h, uint32_t op, const void *params, size_t params_len,
+		    const struct vaccel_plugin_arg *args, size_t n_args, const struct vaccel_plugin_crypto_key *key,
+		    struct vaccel_plugin_report report);
 bool harness_has(const struct harness *h, uint32_t op);
 
 double harness_now(void);
