@@ -15,8 +15,6 @@
 
 /* Arguments are used in place only if every type that plugins compute with may lie there. */
 #define IN_PLACE_ALIGN 8
-/* Answers that the guest was not yet told of do not wait for so long a copy. */
-#define MUCH_TO_COPY (1u << 18)
 
 /* Keeps the first pieces of the writable part: an answer is short. */
 HOT static int begin(struct request *request, const struct vq_chain *chain)

@@ -6,7 +6,7 @@
 
 #include "util/util.h"
 
-static const struct device *const devices[] = { &device_accel };
+static const struct device *const devices[] = { &device_accel, &device_crypto };
 
 const struct device *device_at(size_t index)
 {

@@ -2,7 +2,7 @@
 /*
  * What kind of device a daemon is. Rings, guest memory, journal, ledger, recovery and what outlives a process are the same
  * for all kinds; here is what is not: what front-ends are told, and how a chain becomes a request of the engine and its
- * result an answer. One struct each: accel.c is ours, with the requests of accel_request.c and accel_control.c.
+ * result an answer. One struct each, in accel.c and crypto.c; their requests are in accel_*.c and crypto_*.c.
  *
  * Supervisor and worker read the same struct; the supervisor only its first half.
  */
@@ -59,6 +59,6 @@ struct device {
 const struct device *device_at(size_t index);
 const struct device *device_by_name(const char *name);
 
-extern const struct device device_accel;
+extern const struct device device_accel, device_crypto;
 
 #endif

@@ -42,7 +42,7 @@ static const struct {
 	{ "socket-path", "PATH", OPT_SOCKET_PATH, "listen on this Unix socket" },
 	{ "socket-group", "GROUP", OPT_SOCKET_GROUP, "give the socket (mode 0660) to this group" },
 	{ "fd", "N", OPT_FD, "use this inherited descriptor: a listening or a connected Unix socket" },
-	{ "device", "NAME", OPT_DEVICE, "what kind of device to be: accel (default)" },
+	{ "device", "NAME", OPT_DEVICE, "what kind of device to be: accel (default) or crypto" },
 	{ "config", "FILE", OPT_CONFIG, "configuration (default: " VACCEL_CONFIG_FILE ", if it exists)" },
 	{ "set", "SECTION.KEY=VALUE", OPT_SET, "override one key of the configuration; may be repeated" },
 	{ "models", "DIR", OPT_MODELS, "folder of models, like --set models.dir=DIR" },

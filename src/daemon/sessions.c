@@ -18,7 +18,7 @@
 #include "util/log.h"
 #include "util/util.h"
 
-/* Tags of requests are made of their ring's number, which is smaller: see control.c. */
+/* Tags of requests are made of their ring's number, which is smaller: see request_tag(). */
 #define TAG_OF_MESSAGES (UINT64_C(0xff) << 56)
 
 void session_begin(struct connection *c)

@@ -143,6 +143,7 @@ static void obey(struct worker *w, struct link_msg *msg)
 		return;
 	case LINK_CONN_RESET:
 		engine_owner_gone(w->engine, msg->conn);
+		atomic_store(&conn->home, 0);
 		worker_ack(w, msg->conn, msg->seq, 0, 0, NULL);
 		return;
 	case LINK_CONN_GONE:

@@ -17,7 +17,7 @@
  * ring.lock. None is held while an op runs.
  *
  * Files: worker.c, wconn.c (connection, memory, registered buffers), ring.c, relief.c, recover.c, common.c (what requests of
- * all devices have in common), trace.c (what is counted and timed); device.h, and accel.h for a device's own.
+ * all devices have in common), trace.c (what is counted and timed); device.h, and accel.h, crypto.h for a device's own.
  */
 #ifndef VACCEL_DAEMON_WORKER_H
 #define VACCEL_DAEMON_WORKER_H
@@ -28,6 +28,7 @@
 #include <stdint.h>
 
 #include "daemon/accel.h"
+#include "daemon/crypto.h"
 #include "daemon/device.h"
 #include "daemon/link.h"
 #include "daemon/options.h"
@@ -71,6 +72,9 @@ struct worker {
 	pthread_mutex_t replay_lock; /* held while a request under suspicion runs again */
 };
 
+/* Answers that the guest was not yet told of do not wait for so long a copy. */
+#define MUCH_TO_COPY (1u << 18)
+
 /* A private copy of an argument. */
 struct bounce {
 	uint32_t arg;
@@ -99,6 +103,7 @@ struct request {
 	uint32_t n_bounces;
 	union {
 		struct accel_request accel;
+		struct crypto_request crypto;
 	};
 };
 
@@ -155,6 +160,7 @@ struct wconn {
 	bool committed; /* control thread: memory is whole, what is added now comes on top */
 	struct wring *rings[VHOST_MAX_QUEUES];
 	atomic_uint n_requests;
+	atomic_uint_fast64_t home; /* the device's own session of the engine, crypto_session.c; 0: not opened */
 	pthread_mutex_t helper_lock;
 	pthread_cond_t helper_work;
 	struct request *helper_head, **helper_tail; /* helper_lock */
