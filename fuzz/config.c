@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <vaccel/ops.h>
 
 #include "engine/config.h"
 #include "op/table.h"
@@ -21,6 +22,15 @@ static void check_plugin(const struct config_plugin *plugin)
 		CHECK(plugin->keys[i].name && plugin->keys[i].value);
 }
 
+static void check_key(const struct config_held_key *key)
+{
+	CHECK(key->name && *key->name && strlen(key->name) < VACCEL_KEY_NAME && !strchr(key->name, '/'));
+	CHECK(!key->file || !*key->file || *key->file == '/');
+	CHECK(!key->credential || !strchr(key->credential, '/'));
+	CHECK(key->bits <= 512 && key->bits % 64 == 0 && (key->bits != 0) == (key->mode != 0));
+	CHECK(!(key->rights & ~(uint32_t)(VACCEL_MAY_ENCRYPT | VACCEL_MAY_DECRYPT)));
+}
+
 static void check(const struct config *config)
 {
 	const struct config_limits *limits = &config->limits;
@@ -31,6 +41,9 @@ static void check(const struct config *config)
 	CHECK(config->n_plugins <= CONFIG_MAX_PLUGINS && config->n_orders <= CONFIG_MAX_OPS);
 	for (size_t i = 0; i < config->n_plugins; i++)
 		check_plugin(&config->plugins[i]);
+	CHECK(config->n_keys <= CONFIG_MAX_HELD_KEYS);
+	for (size_t i = 0; i < config->n_keys; i++)
+		check_key(&config->keys[i]);
 	for (size_t i = 0; i < config->n_orders; i++) {
 		const struct config_order *order = &config->orders[i];
 
@@ -60,6 +73,7 @@ static void load(const uint8_t *bytes, size_t len)
 	CHECK(r == 0 || (r < 0 && error.text[0]));
 	if (r == 0)
 		check(config);
+	CHECK(r < 0 || config_check(config, NULL) == 0);
 	config_free(config);
 }
 

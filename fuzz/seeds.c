@@ -597,8 +597,11 @@ static void texts(void)
 		  "; comment\n[engine]\nthreads = 2\nqueues=4\ncache_dir = /tmp/x\n[limits]\nsessions = 16\n"
 		  "buffer_bytes = 2G\nop_time_ms = 100\n[plugin openblas]\nthreads = 1\npath = /x.so\n"
 		  "[order]\ndefault = openblas, reference\nsgemm = fault\n");
+	save_text("config", "keys",
+		  "[key backup]\nfile = /etc/k\nformat = hex\ncipher = aes-256-cbc\nallow = encrypt decrypt\n"
+		  "[key other]\ncredential = c\ncipher = aes-128-gcm\nallow = decrypt\n");
 	save_text("config", "lines",
-		  "+limits.sessions=1K\nplugin fault.rules=crash=segv\norder.noop=a b\nengine.queues=65\n");
+		  "+key a.b.file=/k\nkey a.b.cipher=aes-128-xts\nlimits.sessions=1K\nplugin fault.rules=crash=segv\norder.noop=a b\nengine.queues=65\n");
 	save_text("rule", "many", "op=sgemm m=13 times=1 crash=segv, n=1 every=3 delay=5 fail=EIO, k=7 hang");
 	save_text("rule", "file", "file=/nowhere fail=5");
 }

@@ -213,6 +213,16 @@ static void allow_plugins(const struct layer *layer, const struct config *config
 		layer_allow(layer, base, FS_WRITE | FS_READ);
 }
 
+/* Files of keys that the host holds: they are read once, and not with the second layer. */
+static void allow_keys(const struct layer *layer, const struct config *config)
+{
+	for (size_t i = 0; i < config->n_keys; i++)
+		if (config->keys[i].file)
+			layer_allow(layer, config->keys[i].file, LANDLOCK_ACCESS_FS_READ_FILE);
+	if (config->n_keys && getenv("CREDENTIALS_DIRECTORY"))
+		layer_allow(layer, getenv("CREDENTIALS_DIRECTORY"), LANDLOCK_ACCESS_FS_READ_FILE);
+}
+
 void sandbox_files_enter(struct sandbox *s)
 {
 	const struct config_sandbox *config = &s->config->sandbox;
@@ -235,6 +245,7 @@ void sandbox_files_enter(struct sandbox *s)
 	layer_allow_list(&layer, getenv("OCL_ICD_VENDORS"), ":", FS_READ);
 	layer_allow_devices(&layer);
 	allow_plugins(&layer, s->config);
+	allow_keys(&layer, s->config);
 	if (s->config->models_dir)
 		layer_allow(&layer, s->config->models_dir, FS_MODELS);
 	layer_allow_list(&layer, config->read, " \t", FS_READ);

@@ -33,6 +33,8 @@ int setup_config(const struct options *options, struct config **ret_config, stru
 	}
 	if (r == 0 && options->models)
 		r = setup_models(config, options->models, error);
+	if (r == 0)
+		r = config_check(config, error);
 	if (r < 0) {
 		config_free(config);
 		return r;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * See config.h. Each scalar key is one row of scalars[]; the sections with free key names (plugin NAME, order) have a
- * function each.
+ * function each, and those of keys a file (config_key.c).
  */
 #include "engine/config.h"
 
@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/config_internal.h"
 #include "op/table.h"
 #include "util/number.h"
 #include "util/spin.h"
@@ -86,10 +87,10 @@ static const struct config_limits default_limits = {
 };
 
 /* Loading a framework takes a second and hundreds of megabytes: not without models for it. */
-static const char default_order[] = "openblas reference";
-static const char default_order_with_models[] = "openblas reference models tensorflow";
+static const char default_order[] = "openblas openssl reference";
+static const char default_order_with_models[] = "openblas openssl reference models tensorflow";
 
-static int set_string(char **field, const char *value)
+int config_set_string(char **field, const char *value)
 {
 	char *copy = strdup(value);
 
@@ -129,7 +130,7 @@ static int set_scalar(struct config *config, size_t row, const char *value, stru
 	uint64_t number;
 
 	if (scalars[row].type == SCALAR_STRING)
-		return set_string((char **)field, value);
+		return config_set_string((char **)field, value);
 	if (scalars[row].type == SCALAR_BOOL)
 		return set_bool((bool *)field, row, value, error);
 	if (scalars[row].type == SCALAR_WORD)
@@ -174,7 +175,7 @@ static int get_plugin(struct config *config, const char *name, struct config_plu
 	if (config->n_plugins == CONFIG_MAX_PLUGINS)
 		return error_set(error, -E2BIG, "plugin %s: more than %d plugins", name, CONFIG_MAX_PLUGINS);
 	plugin = &config->plugins[config->n_plugins];
-	if (set_string(&plugin->name, name) < 0)
+	if (config_set_string(&plugin->name, name) < 0)
 		return error_set(error, -ENOMEM, "plugin %s: no memory", name);
 	config->n_plugins++;
 	*ret = plugin;
@@ -191,7 +192,7 @@ static int set_plugin_key(struct config *config, const char *name, const char *k
 	if (r < 0)
 		return r;
 	if (!strcmp(key, "path"))
-		return set_string(&plugin->path, value);
+		return config_set_string(&plugin->path, value);
 	for (size_t i = 0; i < plugin->n_keys; i++)
 		if (!strcmp(plugin->keys[i].name, key))
 			row = &plugin->keys[i];
@@ -199,11 +200,11 @@ static int set_plugin_key(struct config *config, const char *name, const char *k
 		if (plugin->n_keys == CONFIG_MAX_KEYS)
 			return error_set(error, -E2BIG, "[plugin %s] has more than %d keys", name, CONFIG_MAX_KEYS);
 		row = &plugin->keys[plugin->n_keys];
-		if (set_string(&row->name, key) < 0)
+		if (config_set_string(&row->name, key) < 0)
 			return error_set(error, -ENOMEM, "[plugin %s] %s: no memory", name, key);
 		plugin->n_keys++;
 	}
-	if (set_string(&row->value, value) < 0)
+	if (config_set_string(&row->value, value) < 0)
 		return error_set(error, -ENOMEM, "[plugin %s] %s: no memory", name, key);
 	return 0;
 }
@@ -234,7 +235,7 @@ static int order_fill(struct config *config, struct config_order *order, const c
 		r = get_plugin(config, name, &plugin, error);
 		if (r < 0)
 			return r;
-		if (set_string(&order->plugins[order->n_plugins], name) < 0)
+		if (config_set_string(&order->plugins[order->n_plugins], name) < 0)
 			return error_set(error, -ENOMEM, "[order] %s: no memory", order->op);
 		order->n_plugins++;
 	}
@@ -256,7 +257,7 @@ static int set_order(struct config *config, const char *op, const char *value, s
 	if (!order) {
 		/* One row per op of the table and one for "default": the array cannot overflow. */
 		order = &config->orders[config->n_orders];
-		if (set_string(&order->op, op) < 0)
+		if (config_set_string(&order->op, op) < 0)
 			return error_set(error, -ENOMEM, "[order] %s: no memory", op);
 		config->n_orders++;
 	}
@@ -279,10 +280,13 @@ static int set_default_order(struct config *config, struct error *error)
 static int set_key(struct config *config, const char *section, const char *key, const char *value, struct error *error)
 {
 	static const char plugin_prefix[] = "plugin ";
+	static const char key_prefix[] = "key ";
 	bool section_known = false;
 
 	if (!strncmp(section, plugin_prefix, strlen(plugin_prefix)))
 		return set_plugin_key(config, section + strlen(plugin_prefix), key, value, error);
+	if (!strncmp(section, key_prefix, strlen(key_prefix)))
+		return config_set_held_key(config, section + strlen(key_prefix), key, value, error);
 	if (!strcmp(section, "order"))
 		return set_order(config, key, value, error);
 	for (size_t i = 0; i < ARRAY_SIZE(scalars); i++) {
@@ -354,7 +358,7 @@ static int parse_file(struct config *config, const char *path, struct error *err
 	if (line == 0 && parse.cut)
 		return error_set(error, -EINVAL, "configuration %s:%d: the line is too long", path, parse.line);
 	if (line == 0)
-		return set_string(&config->path, path);
+		return config_set_string(&config->path, path);
 	if (line < 0)
 		return error_set(error, -EIO, "configuration %s: cannot read", path);
 	if (!parse.error.code)
@@ -388,6 +392,10 @@ int config_load(const char *path, struct config **ret_config, struct error *erro
 		r = parse_file(config, path, error);
 	else if (r == 0 && !path && access(VACCEL_CONFIG_FILE, F_OK) == 0)
 		r = parse_file(config, VACCEL_CONFIG_FILE, error);
+	if (r == 0 && config->path && config_check(config, error) < 0) {
+		r = error->code;
+		error_prefix(error, "configuration %s", config->path);
+	}
 	if (r < 0) {
 		config_free(config);
 		return r;
@@ -406,6 +414,15 @@ static void plugin_clear(struct config_plugin *plugin)
 	free(plugin->path);
 }
 
+int config_check(const struct config *config, struct error *error)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < config->n_keys; i++)
+		r = config_check_held_key(&config->keys[i], error);
+	return r;
+}
+
 void config_free(struct config *config)
 {
 	if (!config)
@@ -416,6 +433,8 @@ void config_free(struct config *config)
 		order_clear(&config->orders[i]);
 		free(config->orders[i].op);
 	}
+	for (size_t i = 0; i < config->n_keys; i++)
+		config_clear_held_key(&config->keys[i]);
 	free(config->path);
 	free(config->cache_dir);
 	free(config->models_dir);
@@ -436,7 +455,8 @@ int config_set(struct config *config, const char *assignment, struct error *erro
 	if (!equals)
 		return error_set(error, -EINVAL, "setting '%s': not SECTION.KEY=VALUE", assignment);
 	*equals = '\0';
-	dot = strchr(copy, '.');
+	/* Names of keys may have some, their settings have none. */
+	dot = strncmp(copy, "key ", 4) ? strchr(copy, '.') : strrchr(copy, '.');
 	if (!dot)
 		return error_set(error, -EINVAL, "setting '%s': not SECTION.KEY=VALUE", assignment);
 	*dot = '\0';

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration file: limits, threads, models, the sandbox, plugins and the order in which they are asked for an op. Format: vaccel.conf(5).
+ * The configuration file: limits, threads, models, the sandbox, keys, plugins and the order in which they are asked for an op. Format: vaccel.conf(5).
  * Read once at start (by libinih); afterwards constant, so that threads may share it.
  */
 #ifndef VACCEL_ENGINE_CONFIG_H
@@ -104,6 +104,9 @@ void config_free(struct config *config);
 
 /* Overrides one key as "SECTION.KEY=VALUE" (the daemon's --set). */
 int config_set(struct config *config, const char *assignment, struct error *error);
+
+/* What sections say as a whole, where their keys alone do not tell: whoever calls config_set() calls it afterwards. */
+int config_check(const struct config *config, struct error *error);
 
 /* The keys of the fixed sections, for documentation and its tests. */
 struct config_key_info {

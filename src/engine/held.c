@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "engine/config_internal.h"
 #include "engine/internal.h"
 #include "op/cipher.h"
 #include "util/util.h"
@@ -33,8 +34,9 @@ static int find_file(const struct config_held_key *key, char *ret_path, size_t l
 	} else {
 		n = snprintf(ret_path, len, "%s/%s", folder, key->credential);
 	}
-	return n > 0 && (size_t)n < len ? 0 : error_set(error, -ENAMETOOLONG, "key %s: its file's name is too long",
-							key->name);
+	return n > 0 && (size_t)n < len
+		       ? 0
+		       : error_set(error, -ENAMETOOLONG, "key %s: its file's name is too long", key->name);
 }
 
 /*
@@ -125,8 +127,10 @@ static int load(const struct config_held_key *key, struct held_key *held, struct
 	_cleanup_close_ int fd = -1;
 	char path[4096];
 	struct stat st;
-	int r = find_file(key, path, sizeof(path), error);
+	int r = config_check_held_key(key, error);
 
+	if (r == 0)
+		r = find_file(key, path, sizeof(path), error);
 	if (r < 0)
 		return r;
 	/* What is no file must not make us wait. */

@@ -189,7 +189,8 @@ void release_keys(struct engine *engine, uint32_t owner, uint64_t session)
 /* The operation that a key of this type is for; a key that nobody here can use is not taken. */
 static int find_route(struct engine *engine, uint32_t type, const struct route **ret_route, struct error *error)
 {
-	const struct route *route = engine_route(engine, type == VACCEL_KEY_AES ? VACCEL_OP_CIPHER : VACCEL_OP_AKCIPHER);
+	const struct route *route =
+		engine_route(engine, type == VACCEL_KEY_AES ? VACCEL_OP_CIPHER : VACCEL_OP_AKCIPHER);
 
 	*ret_route = route;
 	return route->n_candidates ? 0

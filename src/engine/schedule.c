@@ -392,8 +392,7 @@ HOT static int prepare(struct engine *engine, struct engine_request *request)
 		request->op.deadline_ms ? request->arrived_ns + (uint64_t)request->op.deadline_ms * 1000000u : 0;
 	request->cost = route->op->cost(&request->op);
 	request->batch_key = 0;
-	if (route->n_candidates && engine->plugins.plugins[route->candidates[0].plugin]->decl.batch &&
-	    !request->alone)
+	if (route->n_candidates && engine->plugins.plugins[route->candidates[0].plugin]->decl.batch && !request->alone)
 		batch_ask(engine, request);
 	return 0;
 }

@@ -152,8 +152,9 @@ static bool has_buffers(const struct engine *engine, uint64_t id)
 /* Under the lock. */
 static bool is_busy(const struct engine *engine, const struct engine_session *session, uint32_t owner, uint64_t id)
 {
-	return has_buffers(engine, id) || session_has_keys(engine, owner, id) || (session && (session->closing || session->n_running ||
-						       session->waiting.head || has_plugin_session(engine, session)));
+	return has_buffers(engine, id) || session_has_keys(engine, owner, id) ||
+	       (session && (session->closing || session->n_running || session->waiting.head ||
+			    has_plugin_session(engine, session)));
 }
 
 int engine_session_close_idle(struct engine *engine, uint32_t owner, uint64_t id, struct error *error)

@@ -2,9 +2,12 @@
 /* See cipher.h. What a request demands of its key is checked apart: the key is found later, by the engine. */
 #include "op/cipher.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "util/util.h"
 
@@ -48,6 +51,27 @@ const struct cipher_mode *cipher_mode_by_name(const char *name)
 		if (!strcmp(modes[i].name, name))
 			return &modes[i];
 	return NULL;
+}
+
+bool cipher_by_name(const char *name, const struct cipher_mode **ret_mode, uint32_t *ret_key_bytes)
+{
+	static const char prefix[] = "aes-";
+	const struct cipher_mode *mode = NULL;
+	char *end = NULL;
+	unsigned long bits = 0;
+
+	if (!strncasecmp(name, prefix, strlen(prefix)) && isdigit((unsigned char)name[strlen(prefix)]))
+		bits = strtoul(name + strlen(prefix), &end, 10);
+	for (size_t i = 0; end && *end == '-' && i < ARRAY_SIZE(modes); i++)
+		if (!strcasecmp(modes[i].name, end + 1))
+			mode = &modes[i];
+	/* XTS takes two keys of the size that its name tells. */
+	if (!mode || bits > 256 || bits % 64 ||
+	    !cipher_mode_takes_key(mode, bits / 8 * (mode->mode == VACCEL_XTS ? 2 : 1)))
+		return false;
+	*ret_mode = mode;
+	*ret_key_bytes = (uint32_t)bits / 8 * (mode->mode == VACCEL_XTS ? 2 : 1);
+	return true;
 }
 
 bool cipher_mode_takes_key(const struct cipher_mode *mode, uint64_t bytes)

@@ -28,6 +28,8 @@ const struct cipher_mode *cipher_mode_at(size_t index);
 const struct cipher_mode *cipher_mode(uint32_t mode);
 const struct cipher_mode *cipher_mode_by_virtio(uint32_t virtio);
 const struct cipher_mode *cipher_mode_by_name(const char *name);
+/* OpenSSL's name of a cipher, such as aes-128-cbc, in any case of letters; false: it names none of these. */
+bool cipher_by_name(const char *name, const struct cipher_mode **ret_mode, uint32_t *ret_key_bytes);
 bool cipher_mode_takes_key(const struct cipher_mode *mode, uint64_t bytes);
 
 int cipher_check(const struct op_desc *op, const struct op_request *request, struct error *error);

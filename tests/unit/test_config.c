@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <vaccel/ops.h>
 
 #include "engine/config.h"
 #include "op/limit.h"
@@ -77,9 +78,10 @@ static void built_in_defaults(void **state)
 	assert_int_equal(config->limits.sessions, 1024);
 	assert_int_equal(config->queues, 2);
 	assert_string_equal(order->op, "default");
-	assert_int_equal(order->n_plugins, 2);
+	assert_int_equal(order->n_plugins, 3);
 	assert_string_equal(order->plugins[0], "openblas");
-	assert_string_equal(order->plugins[1], "reference");
+	assert_string_equal(order->plugins[1], "openssl");
+	assert_string_equal(order->plugins[2], "reference");
 	assert_non_null(config_plugin(config, "openblas"));
 	assert_null(config_plugin(config, "fault"));
 	config_free(config);
@@ -229,7 +231,7 @@ static void too_many(void **state)
 	strcat(text, "more = 1\n");
 	reject(text, CONFIG_MAX_KEYS + 2, "more than 32 keys");
 	strcpy(text, "[order]\ndefault =");
-	for (int i = 0; i < CONFIG_MAX_PLUGINS - 2; i++)
+	for (int i = 0; i < CONFIG_MAX_PLUGINS - 3; i++)
 		sprintf(text + strlen(text), " p%d", i);
 	config_free(load(text));
 	strcat(text, " one-more");
@@ -327,7 +329,7 @@ static bool file_has(const char *file_path, const char *before, const char *key,
 static void manual_page_is_complete(void **state)
 {
 	static const char page[] = SOURCE_ROOT "/src/engine/vaccel.conf.5";
-	static const char *const others[] = { "path", "default" };
+	static const char *const others[] = { "path", "default", "file", "credential", "format", "cipher", "allow" };
 	struct config_key_info key;
 	size_t n = 0, items = 0;
 	char line[512];
@@ -381,13 +383,13 @@ static void models_change_the_order(void **state)
 	struct config *config = NULL;
 
 	assert_int_equal(config_load("", &config, NULL), 0);
-	assert_int_equal(config_order(config, "infer")->n_plugins, 2);
+	assert_int_equal(config_order(config, "infer")->n_plugins, 3);
 	assert_int_equal(config_set(config, "models.dir=/srv/models", NULL), 0);
 	assert_string_equal(config->models_dir, "/srv/models");
-	assert_int_equal(config_order(config, "infer")->n_plugins, 4);
-	assert_string_equal(config_order(config, "infer")->plugins[2], "models");
+	assert_int_equal(config_order(config, "infer")->n_plugins, 5);
+	assert_string_equal(config_order(config, "infer")->plugins[3], "models");
 	assert_int_equal(config_set(config, "models.dir=", NULL), 0);
-	assert_int_equal(config_order(config, "infer")->n_plugins, 2);
+	assert_int_equal(config_order(config, "infer")->n_plugins, 3);
 	assert_int_equal(config_set(config, "order.default=reference", NULL), 0);
 	assert_int_equal(config_set(config, "models.dir=/srv/models", NULL), 0);
 	assert_int_equal(config_order(config, "infer")->n_plugins, 1);
@@ -414,6 +416,152 @@ static void limits_are_keys(void **state)
 	assert_int_equal(keys, LIMIT_N);
 }
 
+/* ---- Keys that the host holds ---- */
+
+#define A_KEY "[key k]\nfile = /k\ncipher = aes-256-cbc\nallow = encrypt decrypt\n"
+
+static void held_keys(void **state)
+{
+	struct config *config =
+		load("[key backup.2]\nfile = /etc/k\nformat = hex\ncipher = AES-256-CBC\nallow = encrypt\n"
+		     "[key other]\ncredential = c\ncipher = aes-128-xts ; two keys\nallow = decrypt,encrypt\n");
+	const struct config_held_key *key = config->keys;
+
+	assert_int_equal(config->n_keys, 2);
+	assert_string_equal(key[0].name, "backup.2");
+	assert_string_equal(key[0].file, "/etc/k");
+	assert_null(key[0].credential);
+	assert_true(key[0].hex);
+	assert_int_equal(key[0].bits, 256);
+	assert_int_equal(key[0].mode, VACCEL_CBC);
+	assert_int_equal(key[0].rights, VACCEL_MAY_ENCRYPT);
+	assert_string_equal(key[1].credential, "c");
+	assert_false(key[1].hex);
+	assert_int_equal(key[1].bits, 256);
+	assert_int_equal(key[1].mode, VACCEL_XTS);
+	assert_int_equal(key[1].rights, VACCEL_MAY_ENCRYPT | VACCEL_MAY_DECRYPT);
+	/* The command line changes what the file says, and may add what it does not. */
+	assert_int_equal(config_set(config, "key backup.2.file=/a.b/c=d", NULL), 0);
+	assert_string_equal(key[0].file, "/a.b/c=d");
+	assert_int_equal(config_check(config, NULL), 0);
+	assert_int_equal(config_set(config, "key new.file=/x", NULL), 0);
+	assert_int_equal(config_check(config, NULL), -EINVAL);
+	config_free(config);
+}
+
+/* What lies in the way of a sentence of its own, at its line. */
+static void mistakes_about_keys_name_their_line(void **state)
+{
+	static const char *const names[] = { "",
+					     ".x",
+					     "-x",
+					     "a/b",
+					     "a b",
+					     "\xc3\xa4",
+					     "012345678901234567890123456789012345678901234",
+					     "0123456789012345678901234567890123456789012345678901234567890123" };
+	static const char *const ciphers[] = { "",
+					       "aes",
+					       "aes-256",
+					       "aes-256-",
+					       "aes-256-ofb",
+					       "aes-512-cbc",
+					       "aes-64-cbc",
+					       "aes--128-cbc",
+					       "aes-+128-cbc",
+					       "aes-192-xts",
+					       "aes-0-cbc",
+					       "aes-256-cbc-sha",
+					       "des-128-cbc",
+					       "128-cbc",
+					       "aes-128 -cbc",
+					       "aes-4294967424-cbc" };
+	char text[256];
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		snprintf(text, sizeof(text), "[key %s]\nfile = /k\n", names[i]);
+		reject(text, 2, "key name '");
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(ciphers); i++) {
+		snprintf(text, sizeof(text), "[key k]\ncipher = %s\n", ciphers[i]);
+		reject(text, 2, "such as aes-256-cbc");
+	}
+	reject("[key k]\nfile = etc/k\n", 2, "[key k] file = etc/k: not an absolute path");
+	reject("[key k]\ncredential = ../k\n", 2, "not the name of a credential");
+	reject("[key k]\ncredential = ..\n", 2, "not the name of a credential");
+	reject("[key k]\nformat = base64\n", 2, "neither raw nor hex");
+	reject("[key k]\nallow = encrypt sign\n", 2, "sign is neither encrypt nor decrypt");
+	reject("[key k]\nrights = encrypt\n", 2, "[key k] rights: no such key");
+}
+
+/* What keys of a section say together is known at its end only. */
+static void reject_whole(const char *text, const char *cause)
+{
+	struct config *config = NULL;
+	struct error error = { 0 };
+
+	write_file(text);
+	assert_int_equal(config_load(path, &config, &error), -EINVAL);
+	assert_null(config);
+	assert_text(error, path);
+	assert_text(error, "[key k]");
+	assert_text(error, cause);
+}
+
+static void sections_of_keys_are_whole(void **state)
+{
+	config_free(load(A_KEY));
+	reject_whole("[key k]\ncipher = aes-256-cbc\nallow = encrypt\n", "neither file and credential");
+	reject_whole(A_KEY "credential = k\n", "both file and credential");
+	reject_whole("[key k]\nfile = /k\nallow = encrypt\n", "has no cipher");
+	reject_whole("[key k]\nfile = /k\ncipher = aes-256-cbc\n", "allows nothing");
+	reject_whole(A_KEY "allow =\n", "allows nothing");
+}
+
+/* A right that gives another one away is not granted alone. */
+static void rights_that_mean_more_are_refused(void **state)
+{
+	static const struct {
+		const char *cipher, *allow, *cause; /* NULL: it is accepted */
+	} rows[] = {
+		{ "aes-128-ecb", "encrypt", NULL },
+		{ "aes-128-ecb", "decrypt", NULL },
+		{ "aes-192-cbc", "encrypt", NULL },
+		{ "aes-192-cbc", "decrypt", NULL },
+		{ "aes-256-xts", "encrypt", NULL },
+		{ "aes-256-xts", "decrypt", NULL },
+		{ "aes-128-ctr", "encrypt", "with ctr, whoever may encrypt with an IV of his choice can decrypt" },
+		{ "aes-128-ctr", "decrypt", "with ctr, to decrypt is to encrypt" },
+		{ "aes-128-ctr", "decrypt encrypt", NULL },
+		{ "aes-256-gcm", "encrypt", "with gcm, whoever may encrypt with an IV of his choice can decrypt" },
+		{ "aes-256-gcm", "decrypt", NULL },
+		{ "aes-256-gcm", "encrypt decrypt", NULL },
+	};
+	char text[256];
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		/* Whichever comes first. */
+		snprintf(text, sizeof(text), "[key k]\nallow = %s\nfile = /k\ncipher = %s\n", rows[i].allow,
+			 rows[i].cipher);
+		if (rows[i].cause)
+			reject_whole(text, rows[i].cause);
+		else
+			config_free(load(text));
+	}
+}
+
+static void too_many_keys(void **state)
+{
+	char text[16384] = "";
+
+	for (int i = 0; i <= CONFIG_MAX_HELD_KEYS; i++) {
+		sprintf(text + strlen(text), "[key k%d]\nfile = /k\ncipher = aes-128-cbc\nallow = encrypt\n", i);
+		if (i == CONFIG_MAX_HELD_KEYS - 1)
+			config_free(load(text));
+	}
+	reject(text, 4 * CONFIG_MAX_HELD_KEYS + 2, "more than 64 keys");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -431,6 +579,11 @@ int main(void)
 		cmocka_unit_test(comments),
 		cmocka_unit_test(files_that_cannot_be_read),
 		cmocka_unit_test(settings),
+		cmocka_unit_test(held_keys),
+		cmocka_unit_test(mistakes_about_keys_name_their_line),
+		cmocka_unit_test(sections_of_keys_are_whole),
+		cmocka_unit_test(rights_that_mean_more_are_refused),
+		cmocka_unit_test(too_many_keys),
 		cmocka_unit_test(manual_page_is_complete),
 		cmocka_unit_test(example_file_is_the_defaults),
 	};
