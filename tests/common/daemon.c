@@ -16,7 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAIT_STEPS 3000 /* of 20 ms: a slow machine is no failure */
+#define ARRAY_LEN(array) (sizeof(array) / sizeof((array)[0]))
+#define WAIT_STEPS	 3000 /* of 20 ms: a slow machine is no failure */
 
 int daemon_prepare(struct daemon *daemon, const char *config_text)
 {
@@ -82,12 +83,15 @@ int daemon_start(struct daemon *daemon)
 {
 	const char *program = getenv("VACCELD");
 	char config[128], path[128];
+	const char *argv[ARRAY_LEN(daemon->words) + 4] = { program, config, path };
 	pid_t parent = getpid();
 
 	if (!program || access(program, X_OK) < 0)
 		return -ENOENT;
 	snprintf(config, sizeof(config), "--config=%s", daemon->config);
 	snprintf(path, sizeof(path), "--socket-path=%s", daemon->socket);
+	for (size_t i = 0; i < ARRAY_LEN(daemon->words) && daemon->words[i]; i++)
+		argv[3 + i] = daemon->words[i];
 	unlink(daemon->socket);
 	daemon->pid = fork();
 	if (daemon->pid < 0)
@@ -98,7 +102,7 @@ int daemon_start(struct daemon *daemon)
 		if (daemon->log[0])
 			redirect(daemon->log);
 		if (getppid() == parent)
-			execl(program, program, config, path, (char *)NULL);
+			execv(program, (char *const *)argv);
 		_exit(127);
 	}
 	return wait_listening(daemon);

@@ -12,9 +12,10 @@ struct daemon {
 	char folder[64];
 	char config[96];
 	char socket[96];
-	char url[112]; /* "shm:" and the socket */
-	char log[96];  /* its standard error goes there; "": to ours. Set between prepare and start */
-	pid_t pid;     /* 0: not running */
+	char url[112];	      /* "shm:" and the socket */
+	char log[96];	      /* its standard error goes there; "": to ours. Set between prepare and start */
+	const char *words[8]; /* further options, the same; NULL ends them */
+	pid_t pid;	      /* 0: not running */
 };
 
 /* Makes the private folder and writes config_text to daemon->config; daemon_stop() removes it. 0 or a negative errno. */
