@@ -90,7 +90,7 @@ def job_script(options):
 
 def check_devices(options):
     """A device that nobody serves is found out here: User-Mode Linux would start without it."""
-    for path in options.device:
+    for path in [*options.device, *options.crypto, *options.cryptodev]:
         if not pathlib.Path(path).is_socket():
             raise Failure(f"cannot give the guest device {path}: there is no such socket")
 
@@ -100,7 +100,9 @@ def fill_share(share, vmm, options):
     (share / "modules").mkdir()
     (share / "moddir").write_text(f"{vmm.moddir}\n")
     (share / "job").write_text(job_script(options), encoding="utf-8", errors="surrogateescape")
-    for number, text in enumerate(options.module):
+    names, files = vmm.crypto_modules() if options.crypto or options.cryptodev else ([], [])
+    (share / "modprobe").write_text("".join(f"{name}\n" for name in names))
+    for number, text in enumerate([shlex.quote(str(path)) for path in files] + options.module):
         path, *parameters = shlex.split(text)
         place = share / "modules" / f"{number:02}-{os.path.basename(path)}"
         try:

@@ -10,6 +10,7 @@ from . import Failure, cache, kernels, umldebug
 
 SOURCES = {".c", ".h", ".S", ".conf"}
 NAMES = {"Kbuild", "Makefile"}
+UML_CRYPTO_SOURCE = ["drivers/crypto/virtio/*", "crypto/crypto_engine.c", "crypto/internal.h"]
 
 
 def _sources(folder):
@@ -43,6 +44,28 @@ def build(driver, uapi, kernel, arguments):
         _make(tree, folder, [*more, *arguments], version)
     place = cache.entry("module", key, make)
     return sorted((place / "driver").rglob("*.ko")), (place / "log").read_text()
+
+
+def uml_crypto():
+    """The driver of crypto devices for Debian's User-Mode Linux, which comes without it: from the distribution's source
+    of that kernel, unchanged. The .ko files, in the order in which they are to be loaded."""
+    version = kernels.uml()[1]
+    line = ".".join(version.split(".")[:2])
+
+    def make(folder):
+        kernels.unpack_source(line, folder, folder / "source", UML_CRYPTO_SOURCE)
+        driver = folder / "virtio_crypto"
+        (folder / "source/drivers/crypto/virtio").rename(driver)
+        for name in ("crypto_engine.c", "internal.h"):
+            (folder / "source/crypto" / name).rename(driver / name)
+        shutil.rmtree(folder / "source")
+        (driver / "Makefile").rename(driver / "Kbuild")
+        with open(driver / "Kbuild", "a") as kbuild:
+            kbuild.write("obj-m += crypto_engine.o\n")
+    source = cache.entry("uml-crypto", f"{version}-1", make) / "virtio_crypto"
+    # What other modules export is in no list of symbols: modpost is to believe it.
+    found, _ = build(source, None, "uml", ["CONFIG_CRYPTO_DEV_VIRTIO=m", "KBUILD_MODPOST_WARN=1"])
+    return [path for name in ("crypto_engine.ko", "virtio_crypto.ko") for path in found if path.name == name]
 
 
 def _make(tree, folder, arguments, version):

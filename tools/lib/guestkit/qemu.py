@@ -2,7 +2,8 @@
 """Guests under QEMU: which QEMU, how it is accelerated, its command line.
 
 The system's QEMU is used when it is new enough for a generic vhost-user device; otherwise a newer Debian suite's is
-unpacked in the cache, with the libraries it needs, and started through its own dynamic loader.
+unpacked in the cache, with the libraries it needs, and started through its own dynamic loader. The same for an old one
+that was asked for.
 """
 
 import os
@@ -17,13 +18,15 @@ from .debian import tool
 
 NEEDED_VERSION = (10, 2)
 NEEDED_DEVICE = "vhost-user-test-device-pci"
-SUITE = "forky"
+# Of a version that was asked for (None: none was), the suite of Debian that has it.
+SUITES = {None: "forky", "7.2": "bookworm"}
 KVM_PROBE_SECONDS = 8
 LAUNCHER = """#!/bin/sh
 root=${0%/*}/root
 exec "$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$root/usr/lib/x86_64-linux-gnu" \\
 \t"$root/usr/bin/qemu-system-x86_64" -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" "$@"
 """
+CRYPTODEV_OPTIONS = ",vectors=0"
 # What speeds a boot on emulated processors up: no calibrations, and no stall alarms that a busy host would set off.
 TCG_APPEND = ["tsc=reliable", "no_timer_check", "mitigations=off", "rcupdate.rcu_cpu_stall_timeout=120",
               "watchdog_thresh=60"]
@@ -41,35 +44,53 @@ def _capable(binary):
     return NEEDED_DEVICE in tool([binary, "-device", "help"], f"list the devices of {binary}")
 
 
-def find():
-    """The QEMU to use, as (path, version)."""
-    system = os.environ.get("VACCEL_QEMU") or shutil.which("qemu-system-x86_64")
+def find(wanted):
+    """The QEMU to use, as (path, version); wanted is a key of SUITES."""
+    named = os.environ.get("VACCEL_QEMU") if wanted is None else None
+    system = named or shutil.which("qemu-system-x86_64")
     if system:
         numbers, text = _version(system)
-        if numbers >= NEEDED_VERSION and _capable(system):
+        if _is_wanted(system, numbers, text, wanted):
             return system, text
-        if os.environ.get("VACCEL_QEMU"):
+        if named:
             raise Failure(f"cannot use {system}, which VACCEL_QEMU names: version {text} lacks {NEEDED_DEVICE}")
-    binary = cache.entry("qemu", f"{SUITE}-1", _make) / "qemu"
+    suite = SUITES[wanted]
+    binary = cache.entry("qemu", f"{suite}-1", lambda folder: _make(folder, suite, wanted)) / "qemu"
     return str(binary), (binary.parent / "version").read_text().strip()
 
 
-def _make(folder):
-    cache.say(f"fetching QEMU from Debian {SUITE} (about 42 MB, once)")
-    apt = debian.PrivateApt(folder / "apt", SUITE)
+def _is_wanted(binary, numbers, text, wanted):
+    if wanted is None:
+        return numbers >= NEEDED_VERSION and _capable(binary)
+    return f"{text}.".startswith(f"{wanted}.")
+
+
+def _make(folder, suite, wanted):
+    cache.say(f"fetching QEMU from Debian {suite} (about 42 MB, once)")
+    apt = debian.PrivateApt(folder / "apt", suite)
     debs = apt.download_closure("qemu-system-x86")
     cache.say("unpacking QEMU")
     (folder / "root").mkdir()
     for deb in debs:
         debian.unpack(deb, folder / "root")
+    _merge_usr(folder / "root")
     shutil.rmtree(folder / "apt")
     binary = folder / "qemu"
     binary.write_text(LAUNCHER)
     binary.chmod(0o755)
     numbers, text = _version(binary)
-    if numbers < NEEDED_VERSION or not _capable(binary):
-        raise Failure(f"cannot use the QEMU of Debian {SUITE}: version {text} lacks {NEEDED_DEVICE}")
+    if not _is_wanted(binary, numbers, text, wanted):
+        raise Failure(f"cannot use the QEMU of Debian {suite}: version {text} " +
+                      (f"is not {wanted}" if wanted else f"lacks {NEEDED_DEVICE}"))
     (folder / "version").write_text(text + "\n")
+
+
+def _merge_usr(root):
+    """Packages of older suites still have files in folders that are links where Debian is installed."""
+    for name in ("lib", "lib64"):
+        if (root / name).is_dir() and not (root / name).is_symlink():
+            shutil.copytree(root / name, root / "usr" / name, symlinks=True, dirs_exist_ok=True)
+            shutil.rmtree(root / name)
 
 
 def _initramfs(image, version):
@@ -120,7 +141,9 @@ class Vmm:
 
     def __init__(self, options):
         self.options = options
-        self.binary, self.vmm_version = find()
+        if options.qemu and (options.device or options.crypto):
+            raise Failure(f"cannot give the guest this device: QEMU {options.qemu} lacks {NEEDED_DEVICE}")
+        self.binary, self.vmm_version = find(options.qemu)
         self.kernel = kernels.resolve(options.kernel or "debian")
         self.image = kernels.image(self.kernel)
         self.moddir = self.image / "lib/modules" / self.kernel
@@ -138,11 +161,22 @@ class Vmm:
         """The VMM's environment."""
         return os.environ
 
+    def crypto_modules(self):
+        """What a guest with a crypto device loads: names of the kernel's own modules, and files of others."""
+        return ["virtio_crypto", "algif_skcipher", "pkcs8_key_parser"], []
+
     def _devices(self):
-        for number, socket in enumerate(self.options.device):
-            yield from ("-chardev", f"socket,id=vu{number},path={_comma(os.path.abspath(socket))}",
-                        "-device", f"{NEEDED_DEVICE},chardev=vu{number},virtio-id=21,"
-                        f"num_vqs={self.options.queues},vq_size=256,config_size={self.options.config_size}")
+        # The control queue of a crypto device comes behind its data queues.
+        queues = self.options.queues
+        generic = [(path, 21, queues) for path in self.options.device]
+        generic += [(path, 20, queues + 1) for path in self.options.crypto]
+        for number, (path, virtio_id, count) in enumerate(generic):
+            yield from (*_chardev(f"vu{number}", path), "-device", f"{NEEDED_DEVICE},chardev=vu{number},"
+                        f"virtio-id={virtio_id},num_vqs={count},vq_size=256,config_size={self.options.config_size}")
+        for number, path in enumerate(self.options.cryptodev):
+            yield from (*_chardev(f"vc{number}", path),
+                        "-object", f"cryptodev-vhost-user,id=cd{number},chardev=vc{number},queues={queues}",
+                        "-device", f"virtio-crypto-pci,cryptodev=cd{number}{CRYPTODEV_OPTIONS}")
 
     def argv(self, workdir, out_fd, err_fd):
         """The command line; what the guest's command prints comes out of the two sockets."""
@@ -169,6 +203,10 @@ class Vmm:
             "-fsdev", f"local,id=share,path={_comma(workdir)}/share,security_model=none,multidevs=remap",
             "-device", "virtio-9p-pci,fsdev=share,mount_tag=share",
             *self._devices()]
+
+
+def _chardev(name, path):
+    return "-chardev", f"socket,id={name},path={_comma(os.path.abspath(path))}"
 
 
 def _comma(path):

@@ -10,7 +10,7 @@ import os
 import pathlib
 import re
 
-from . import Failure, cache, kernels, landlock, umldebug
+from . import Failure, cache, kernels, landlock, modules, umldebug
 from .debian import tool
 
 SHARED_MEMORY = "/dev/shm"
@@ -23,6 +23,8 @@ class Vmm:
 
     def __init__(self, options):
         self.options = options
+        if options.qemu or options.cryptodev:
+            raise Failure("cannot use QEMU's front-end for crypto devices: User-Mode Linux has its own (--crypto)")
         if options.accel not in ("auto", "uml"):
             raise Failure(f"cannot use {options.accel}: User-Mode Linux needs no acceleration and has none")
         if options.cpus != 1:
@@ -51,13 +53,20 @@ class Vmm:
         names = {name: value for name, value in os.environ.items() if name not in ("TMPDIR", "TMP", "TEMP")}
         return names if os.access(SHARED_MEMORY, os.W_OK) else {**names, "TMPDIR": str(workdir)}
 
+    def crypto_modules(self):
+        """What a guest with a crypto device loads: names of the kernel's own modules, and files of others."""
+        if self.options.kernel == umldebug.NAME:
+            raise Failure("cannot give the guest a crypto device: that kernel was compiled without a driver for it")
+        return ["algif_skcipher", "cbc", "rsa_generic"], modules.uml_crypto()
+
     def argv(self, workdir, out_fd, err_fd):
         """The command line; what the guest's command prints comes out of the two descriptors."""
-        for path in (workdir, *self.options.device):
+        for path in (workdir, *self.options.device, *self.options.crypto):
             if re.search(r"[\s,:]", str(path)):
                 raise Failure(f"cannot name {path} to User-Mode Linux: its name has a space, comma or colon")
         options = self.options
-        devices = [f"virtio_uml.device={os.path.abspath(socket)}:21" for socket in options.device]
+        devices = [f"virtio_uml.device={os.path.abspath(socket)}:{virtio_id}"
+                   for virtio_id, sockets in ((21, options.device), (20, options.crypto)) for socket in sockets]
         return [str(self.binary), f"mem={options.memory}M", f"uml_dir={workdir}", "umid=uml",
                 f"initrd={self.initrd}", "rdinit=/init", "con0=null,fd:1", "con=null", f"ssl0=null,fd:{out_fd}",
                 f"ssl1=null,fd:{err_fd}", "ssl=null", "loglevel=7", "log_buf_len=1M", "panic=-1", "vaccel.kind=uml",
