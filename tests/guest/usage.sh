@@ -25,13 +25,21 @@ refused "NAME=VALUE" --env 'a b=c' -- true
 refused "NAME=VALUE" --env word -- true
 refused 'invalid choice' --accel warp -- true
 refused 'invalid choice' --kind vmware -- true
+refused 'invalid choice' --qemu 7.1 -- true
 
 can_run
 refused 'no such socket' --device "$private/absent" -- true
+refused 'no such socket' --crypto "$private/absent" -- true
 refused 'cannot take module' --module "$private/absent.ko" -- true
 case $kind in
-uml) refused 'User-Mode Linux has one' --cpus 2 -- true ;;
-*) refused "cannot choose kernel 'newest'" --kernel newest -- true ;;
+uml)
+	refused 'User-Mode Linux has one' --cpus 2 -- true
+	refused 'User-Mode Linux has its own' --cryptodev "$private/absent" -- true
+	;;
+*)
+	refused "cannot choose kernel 'newest'" --kernel newest -- true
+	refused 'QEMU 7.2 lacks' --qemu 7.2 --device "$private/absent" -- true
+	;;
 esac
 
 guest --describe > described || fail "--describe: status $?"
