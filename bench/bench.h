@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vaccel bench: measurements that are rows of one table (src/cli/cmd_bench.c). This folder has the benches, one file
- * each (rtt.c, sgemm.c, copy.c, session.c, many.c, classify.c), the raw baselines (raw.c), and the one mechanism that all of them
- * use: processes that measure (runner.c), private daemons (daemon.c), CPUs (place.c), guests (guest.c), scripts that make
+ * each (rtt.c, sgemm.c, copy.c, session.c, many.c, classify.c, crypto.c), the raw baselines (raw.c), and the one mechanism that all
+ * of them use: processes that measure (runner.c), private daemons (daemon.c), CPUs (place.c), guests (guest.c), scripts that make
  * what a bench needs (script.c), taking turns (run.c), JSON (result.c), table and plot (report.c, plot.c).
  *
  * A side is one of the things that are compared. Each has one process of its own, or several, so that no side shares a
@@ -25,9 +25,9 @@
 #include "cli/cli.h"
 
 #define BENCH_MAX_SAMPLES   100000 /* of one side and size */
-#define BENCH_MAX_SIDES	    8
+#define BENCH_MAX_SIDES	    24
 #define BENCH_MAX_PROCESSES 8 /* of one side */
-#define BENCH_MAX_DAEMONS   4
+#define BENCH_MAX_DAEMONS   6
 #define BENCH_MAX_VARIANTS  8
 #define BENCH_TURN_SAMPLES  4096 /* of one process in one turn */
 #define BENCH_MAX_STAGES    24
@@ -53,6 +53,7 @@ enum bench_end {
 	BENCH_LOCAL,  /* an engine in the measuring process */
 	BENCH_URL,    /* the transport in .url */
 	BENCH_GUEST,  /* a private daemon, seen from a guest that the task starts */
+	BENCH_NONE,   /* nothing: the measuring process does it all */
 };
 
 /* How both ends wait for each other. */
@@ -80,7 +81,8 @@ enum bench_memory {
 enum bench_stat {
 	BENCH_MEDIAN,
 	BENCH_P99,
-	BENCH_RATE, /* operations per second, of all processes */
+	BENCH_RATE,  /* operations per second, of all processes */
+	BENCH_SPEED, /* operations per second, of the medians */
 };
 
 struct bench_side {
@@ -95,6 +97,12 @@ struct bench_side {
 	bool extra;	   /* left out where the user names the transport */
 	const char *url;   /* BENCH_URL; NULL: the library's choice */
 	const char *guest; /* BENCH_GUEST: kind of guest, as tools/guest has it */
+	const char
+		*with; /* the side before it in whose process it measures, as those of one guest do; NULL: in its own */
+	const char *group; /* whose plot it belongs to, where a bench draws several; and a note for people */
+	bool crypto;	   /* its daemon is a virtio-crypto device */
+	const char *way;   /* of bench crypto: who does the work, see cipher.h */
+	bool pipelined;	   /* of bench crypto: all its requests are in flight at once */
 	/* Compared with this side; NULL: with none. */
 	const char *base;
 	enum bench_stat stat;
@@ -114,7 +122,8 @@ struct bench_job {
 	const struct bench_side *side;
 	const struct bench_options *options;
 	const char *url;
-	struct vaccel_context *context; /* unless BENCH_RAW */
+	const char *crypto_url;		/* of a virtio-crypto device for the same guest; NULL: it gets none */
+	struct vaccel_context *context; /* unless BENCH_RAW, BENCH_GUEST or BENCH_NONE */
 	struct vaccel_session *session;
 	pid_t other;	     /* BENCH_RAW: the process at the other end */
 	pid_t client;	     /* whose processes work for the client, too; 0: none */
@@ -142,8 +151,9 @@ struct bench_turn {
 struct bench_task {
 	/* BENCH_RAW, BENCH_GUEST: starts the other end, which ends with this process; sets job->other or job->client. */
 	int (*open)(struct bench_job *job, struct error *error);
-	void (*close)(struct bench_job *job);					   /* of open(); NULL: nothing to do */
-	int (*prepare)(struct bench_job *job, uint64_t size, struct error *error); /* NULL: nothing to do */
+	void (*close)(struct bench_job *job); /* of open(); NULL: nothing to do */
+	/* NULL: nothing to do. -EOPNOTSUPP: what the side needs is not here; it is left out from then on. */
+	int (*prepare)(struct bench_job *job, uint64_t size, struct error *error);
 	/* Around a turn; NULL: nothing to do. *ret_ops: operations that end() has finished. */
 	int (*begin)(struct bench_job *job, struct error *error);
 	int (*end)(struct bench_job *job, uint64_t *ret_ops, struct error *error);
@@ -194,7 +204,11 @@ struct bench {
 	const char *variant_key; /* "model" */
 	const char *variants;	 /* all, with spaces between them */
 	const char *chosen;	 /* default, with commas between them */
+	bool size_first;	 /* in names of ratios the size comes before the variant */
 	bool models;		 /* daemons serve the folder of bench_models() */
+	const char *order;	 /* of plugins; NULL: those for matrices, or for models */
+	bool per_byte;		 /* sizes are bytes: rows tell CPU time per byte */
+	bool panels;		 /* the plot has one for each variant and group of sides, and logarithmic axes */
 	double seconds;		 /* default time for each size and side */
 	uint64_t turn_ns;	 /* time of one turn */
 	uint64_t turn_samples;	 /* of one process in one turn, at most */
@@ -212,9 +226,11 @@ struct bench {
 	double (*value_of)(const struct bench_row *row);
 	/* Adds ratios of its own; NULL: it has none. */
 	void (*ratios)(const struct bench_row *rows, size_t n, struct json_object *ratios);
+	/* Adds sentences about what came out; NULL: numbers say it all. */
+	void (*conclude)(const struct bench_row *rows, size_t n, struct json_object *sentences);
 };
 
-extern const struct bench bench_rtt, bench_sgemm, bench_copy, bench_session, bench_many, bench_classify;
+extern const struct bench bench_rtt, bench_sgemm, bench_copy, bench_session, bench_many, bench_classify, bench_crypto;
 extern const struct bench_task bench_noop, bench_products, bench_raw_eventfd, bench_raw_spin;
 
 /* ---- run.c ---- */
@@ -230,10 +246,12 @@ struct json_object *bench_result(const struct bench *bench, const struct bench_o
 /* described: cli_describe()'s object; NULL: there is none. */
 void bench_result_side(struct json_object *result, const struct bench *bench, const struct bench_side *side,
 		       struct json_object *described);
+/* A side that is not there, and why. */
+void bench_result_left_out(struct json_object *result, const struct bench_side *side, const char *why);
 /* raw: all samples, which it takes; NULL: not asked for. */
 void bench_result_row(struct json_object *result, const struct bench *bench, const struct bench_row *row,
 		      struct json_object *raw);
-/* Fills in the ratios, all rows being there. */
+/* Fills in the ratios, and what is concluded, all rows being there. */
 void bench_result_ratios(struct json_object *result, const struct bench *bench, const struct bench_row *rows, size_t n);
 
 /* ---- profile.c ---- */
@@ -267,25 +285,28 @@ struct bench_failure {
 
 /*
  * Starts the process; it does nothing yet. To be called before there are threads. url: what its task talks to; NULL leaves
- * that to the library, or to BENCH_RAW.
+ * that to the library, or to BENCH_RAW. crypto_url: see struct bench_job.
  */
 int bench_runner_new(const struct bench *bench, const struct bench_side *side, const struct bench_options *options,
-		     const char *url, struct bench_runner **ret_runner);
+		     const char *url, const char *crypto_url, struct bench_runner **ret_runner);
 void bench_runner_free(struct bench_runner *runner);
 /* Connects. *ret_described: cli_describe()'s object, NULL for BENCH_RAW. *ret_other: BENCH_RAW's other process, else 0. */
 int bench_runner_open(struct bench_runner *runner, struct json_object **ret_described, pid_t *ret_other,
 		      struct bench_failure *failure);
-/* Prepares, runs once, checks. variant must be valid before the runner was made. *ret_answer: the job's. */
-int bench_runner_prepare(struct bench_runner *runner, const char *variant, uint64_t size, uint64_t *ret_answer,
-			 struct bench_failure *failure);
+/*
+ * Prepares, runs once, checks. variant and side must be valid before the runner was made; sides other than its own are those
+ * that measure in its process. *ret_answer: the job's.
+ */
+int bench_runner_prepare(struct bench_runner *runner, const struct bench_side *side, const char *variant, uint64_t size,
+			 uint64_t *ret_answer, struct bench_failure *failure);
 /* A turn of at most max samples: begins, and waits for the end. Several runners may have begun at once. */
-int bench_runner_begin(struct bench_runner *runner, uint64_t max, uint64_t turn_ns);
+int bench_runner_begin(struct bench_runner *runner, const struct bench_side *side, uint64_t max, uint64_t turn_ns);
 int bench_runner_end(struct bench_runner *runner, struct bench_turn *ret_turn, struct bench_failure *failure);
 /* Valid until the next command. */
 int bench_runner_profile(struct bench_runner *runner, const struct bench_stage **ret_stages, size_t *ret_n,
 			 struct bench_failure *failure);
 /* Checks and finishes. */
-int bench_runner_finish(struct bench_runner *runner, struct bench_failure *failure);
+int bench_runner_finish(struct bench_runner *runner, const struct bench_side *side, struct bench_failure *failure);
 
 /* ---- daemon.c ---- */
 

@@ -28,7 +28,7 @@ const char *bench_models(void)
 	return models_dir;
 }
 
-int bench_picture_file(uint64_t size, char *path, size_t len, struct error *error)
+static int picture_file(uint64_t size, char *path, size_t len, struct error *error)
 {
 	if (snprintf(path, len, "%s/%llu.jpg", pictures_dir, (unsigned long long)size) < (int)len)
 		return 0;
@@ -88,7 +88,7 @@ static int one_prepare(struct bench_job *job, uint64_t size, struct error *error
 {
 	struct bench_picture *picture = calloc(1, sizeof(*picture));
 	char file[768];
-	int r = picture ? bench_picture_file(size, file, sizeof(file), error) : -ENOMEM;
+	int r = picture ? picture_file(size, file, sizeof(file), error) : -ENOMEM;
 
 	if (r == 0)
 		r = bench_picture_init(picture, job->session, job->variant, file, error);
@@ -128,6 +128,29 @@ static const struct bench_task one = {
 	.once = one_once,
 	.check = check,
 	.finish = one_finish,
+};
+
+/* ---- in a guest ---- */
+
+static int guest_prepare(struct bench_job *job, uint64_t size, struct error *error)
+{
+	char words[BENCH_GUEST_WORDS], file[512];
+	int r = picture_file(size, file, sizeof(file), error);
+
+	if (r < 0)
+		return r;
+	snprintf(words, sizeof(words), "picture %s %s", job->variant, file);
+	return bench_guest_prepare(job, words, error);
+}
+
+static const struct bench_task in_guest = {
+	.open = bench_guest_open,
+	.prepare = guest_prepare,
+	.turn = bench_guest_turn,
+	.once = bench_guest_once,
+	.check = bench_guest_check,
+	.finish = bench_guest_finish,
+	.close = bench_guest_close,
 };
 
 /* ---- eight sessions ---- */
@@ -178,7 +201,7 @@ static int seats_prepare(struct bench_job *job, uint64_t size, const char *endin
 {
 	struct eight *eight = calloc(1, sizeof(*eight));
 	char file[768], model[VACCEL_MODEL_NAME];
-	int r = eight ? bench_picture_file(size, file, sizeof(file), error) : -ENOMEM;
+	int r = eight ? picture_file(size, file, sizeof(file), error) : -ENOMEM;
 
 	if (!eight)
 		return r;
@@ -485,14 +508,14 @@ static const struct bench_side sides[] = {
 	{ .name = "local", .task = &one, .end = BENCH_LOCAL },
 	{ .name = "shm", .task = &one, .end = BENCH_DAEMON, .base = "local", .ratio = "shm_over_local" },
 	{ .name = "uml",
-	  .task = &bench_guest,
+	  .task = &in_guest,
 	  .end = BENCH_GUEST,
 	  .guest = "uml",
 	  .base = "local",
 	  .ratio = "uml_over_host",
 	  .ratio_per_size = true },
 	{ .name = "qemu",
-	  .task = &bench_guest,
+	  .task = &in_guest,
 	  .end = BENCH_GUEST,
 	  .guest = "qemu",
 	  .base = "local",

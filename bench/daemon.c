@@ -35,6 +35,7 @@
 struct order {
 	uint8_t index; /* of its configuration, socket and log */
 	uint8_t place; /* enum bench_place */
+	bool crypto;   /* a virtio-crypto device, not ours */
 };
 
 /* ---- where the programs are ---- */
@@ -127,7 +128,7 @@ static void exec_daemon(const struct order *order, const char *folder, pid_t par
 	signal(SIGINT, SIG_DFL);
 	signal(SIGTERM, SIG_DFL);
 	bench_place(order->place, true);
-	execlp(program, program, config, socket, (char *)NULL);
+	execlp(program, program, config, socket, order->crypto ? "--device=crypto" : (char *)NULL, (char *)NULL);
 	fprintf(stderr, "%s: %s\n", program, strerror(errno));
 	_exit(127);
 }
@@ -293,7 +294,10 @@ static int write_config(const struct bench_daemons *daemons, const char *path, c
 		fputs("\n[metrics]\ntrace = on\n", file);
 	if (bench->models)
 		fprintf(file, "\n[models]\ndir = %s\n", bench_models());
-	fprintf(file, "\n[order]\ndefault = %s\n", bench->models ? "models tensorflow" : "openblas reference");
+	fprintf(file, "\n[order]\ndefault = %s\n",
+		bench->order	? bench->order
+		: bench->models ? "models tensorflow"
+				: "openblas reference");
 	failed = ferror(file);
 	failed |= fclose(file) != 0;
 	return failed ? error_set(error, -EIO, "configuration %s: cannot write", path) : 0;
@@ -310,7 +314,8 @@ int bench_daemons_local(struct bench_daemons *daemons, const struct bench *bench
 
 static bool serves(const struct bench_daemon *daemon, const struct bench_side *side)
 {
-	return daemon->side->waiting == side->waiting && daemon->side->place == side->place;
+	return daemon->side->waiting == side->waiting && daemon->side->place == side->place &&
+	       daemon->side->crypto == side->crypto;
 }
 
 /* The last line that a daemon has said. */
@@ -333,7 +338,9 @@ static void last_words(const struct bench_daemons *daemons, size_t index, char *
 static int start(struct bench_daemons *daemons, size_t index, struct error *error)
 {
 	struct bench_daemon *daemon = &daemons->daemons[index];
-	struct order order = { .index = (uint8_t)index, .place = (uint8_t)daemon->side->place };
+	struct order order = { .index = (uint8_t)index,
+			       .place = (uint8_t)daemon->side->place,
+			       .crypto = daemon->side->crypto };
 	char cause[128];
 	pid_t pid = -EPIPE;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sides that measure in a guest: the measuring process starts tools/guest with a daemon's device and bench-inside (inside.c),
+ * Sides that measure in a guest: the measuring process starts tools/guest with daemons' devices and bench-inside (inside.c),
  * and has that take turns. The samples are the guest's own, by its clock; what passes between here and there is not in
  * them. The guest ends with the measuring process, which PR_SET_PDEATHSIG sees to.
  */
@@ -13,7 +13,6 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#include "bench/bench.h"
 #include "bench/guest.h"
 
 #define MODULE_MAX 1024
@@ -23,17 +22,22 @@ struct guest {
 	FILE *said;
 	char tmp[256]; /* folder of tools/guest's */
 	char share[512];
-	unsigned int turns;
-	char model[VACCEL_MODEL_NAME];
-	char file[512];
+	unsigned int orders;
+	/* What sides do, those that are prepared. */
+	struct {
+		const struct bench_side *side;
+		char words[BENCH_GUEST_WORDS];
+	} plans[BENCH_MAX_SIDES];
 };
 
-/* What it has said next; an error if that is no line, or a complaint. */
+/* What it has said next; an error if that is no line, or a complaint. -EOPNOTSUPP: it has not what it takes. */
 static int expect_line(struct guest *guest, char *line, size_t len, struct error *error)
 {
 	if (!fgets(line, (int)len, guest->said))
 		return error_set(error, -EIO, "the guest has ended, see above");
 	line[strcspn(line, "\n")] = 0;
+	if (line[0] == '-')
+		return error_set(error, -EOPNOTSUPP, "%.*s", ERROR_TEXT - 1, line + 2);
 	return line[0] == '!' ? error_set(error, -EIO, "in the guest: %.*s", ERROR_TEXT - 16, line + 2) : 0;
 }
 
@@ -85,9 +89,11 @@ static int start_guest(struct bench_job *job, struct guest *guest, struct error 
 {
 	char tool[4096], inside[4096], kind[32], module[MODULE_MAX], line[256];
 	const char *socket = job->url + strlen("shm:");
+	char crypto[160] = "--timeout=0";
 	char *argv[] = { tool,
 			 kind,
 			 (char *)"--timeout=0",
+			 crypto,
 			 (char *)"--device",
 			 (char *)socket,
 			 (char *)"--module",
@@ -100,6 +106,8 @@ static int start_guest(struct bench_job *job, struct guest *guest, struct error 
 	int fd, r;
 
 	snprintf(kind, sizeof(kind), "--kind=%s", job->side->guest);
+	if (job->crypto_url)
+		snprintf(crypto, sizeof(crypto), "--crypto=%s", job->crypto_url + strlen("shm:"));
 	r = prepare_guest(job->side->guest, tool, sizeof(tool), module, error);
 	if (r == 0)
 		r = find_inside(inside, sizeof(inside), error);
@@ -120,7 +128,7 @@ static int start_guest(struct bench_job *job, struct guest *guest, struct error 
 	return r < 0 ? r : find_share(guest, error);
 }
 
-static void close_guest(struct bench_job *job)
+void bench_guest_close(struct bench_job *job)
 {
 	struct guest *guest = job->other_state;
 
@@ -137,7 +145,7 @@ static void close_guest(struct bench_job *job)
 	job->other_state = NULL;
 }
 
-static int open_guest(struct bench_job *job, struct error *error)
+int bench_guest_open(struct bench_job *job, struct error *error)
 {
 	struct guest *guest = calloc(1, sizeof(*guest));
 	int r;
@@ -148,34 +156,63 @@ static int open_guest(struct bench_job *job, struct error *error)
 	r = start_guest(job, guest, error);
 	job->client = guest->pid;
 	if (r < 0)
-		close_guest(job);
+		bench_guest_close(job);
 	return r;
 }
 
-/* Tells it to take a turn, in one step: a file that is there is whole. */
-static int order(struct guest *guest, uint64_t max, uint64_t ns, unsigned int warm, struct error *error)
+/* The words of the job's side; without any yet those of a free row, which becomes its own. */
+static char *words_of(const struct bench_job *job)
 {
+	struct guest *guest = job->other_state;
+	size_t found = ARRAY_SIZE(guest->plans);
+
+	for (size_t i = 0; i < ARRAY_SIZE(guest->plans); i++) {
+		if (guest->plans[i].side == job->side)
+			return guest->plans[i].words;
+		if (!guest->plans[i].side && found == ARRAY_SIZE(guest->plans))
+			found = i;
+	}
+	/* There are as many rows as sides. */
+	guest->plans[found].side = job->side;
+	return guest->plans[found].words;
+}
+
+static void forget(struct bench_job *job)
+{
+	struct guest *guest = job->other_state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(guest->plans); i++)
+		if (guest->plans[i].side == job->side)
+			guest->plans[i].side = NULL;
+}
+
+/* Tells it what to do, in one step: a file that is there is whole. */
+static int order(const struct bench_job *job, const char *command, uint64_t max, uint64_t ns, struct error *error)
+{
+	const struct guest *guest = job->other_state;
 	char part[600], path[600];
 	FILE *file;
 	bool failed;
 
 	snprintf(part, sizeof(part), "%s/part", guest->share);
-	snprintf(path, sizeof(path), "%s/go.%u", guest->share, guest->turns);
+	snprintf(path, sizeof(path), "%s/go.%u", guest->share, guest->orders);
 	file = fopen(part, "we");
 	if (!file)
 		return error_set(error, -errno, "%s: cannot write: %s", part, strerror(errno));
-	fprintf(file, "%s %" PRIu64 " %" PRIu64 " %u %s\n", guest->model, max, ns, warm, guest->file);
+	fprintf(file, "%s %" PRIu64 " %" PRIu64 " %u %s\n", command, max, ns, max > 1 ? job->bench->warm : 0,
+		words_of(job));
 	failed = ferror(file);
 	failed |= fclose(file) != 0;
 	return failed || rename(part, path) < 0 ? error_set(error, -EIO, "%s: cannot write", path) : 0;
 }
 
-/* Its line about that turn. */
-static int read_turn(struct bench_job *job, struct guest *guest, uint64_t max, uint64_t *samples, uint64_t *ret_n,
-		     struct error *error)
+/* Its line about that. */
+static int read_answer(struct bench_job *job, uint64_t max, uint64_t *samples, struct bench_turn *ret_turn,
+		       struct error *error)
 {
 	char *line = malloc(BENCH_TURN_SAMPLES * 24), *word, *rest = NULL;
-	uint64_t numbers[5] = { 0 }, n = 0;
+	struct guest *guest = job->other_state;
+	uint64_t numbers[8] = { 0 }, n = 0;
 	int r = line ? expect_line(guest, line, BENCH_TURN_SAMPLES * 24, error) : -ENOMEM;
 
 	for (word = r == 0 ? strtok_r(line, " ", &rest) : NULL; word; word = strtok_r(NULL, " ", &rest), n++) {
@@ -187,62 +224,72 @@ static int read_turn(struct bench_job *job, struct guest *guest, uint64_t max, u
 			samples[n - ARRAY_SIZE(numbers)] = number;
 	}
 	free(line);
+	if (r == -EOPNOTSUPP)
+		guest->orders++;
 	if (r < 0)
 		return r;
-	if (n <= ARRAY_SIZE(numbers) || n - ARRAY_SIZE(numbers) > max || numbers[0] != guest->turns)
-		return error_set(error, -EBADMSG, "the guest's line about turn %u is no such line", guest->turns);
-	guest->turns++;
-	*ret_n = n - ARRAY_SIZE(numbers);
-	job->answer = numbers[1] + 1;
-	job->parts.decode_ns += numbers[2];
-	job->parts.prepare_ns += numbers[3];
-	job->parts.run_ns += numbers[4];
-	job->parts.n += *ret_n;
+	if (n < ARRAY_SIZE(numbers) || n - ARRAY_SIZE(numbers) > max || numbers[0] != guest->orders)
+		return error_set(error, -EBADMSG, "the guest's line about order %u is no such line", guest->orders);
+	guest->orders++;
+	n -= ARRAY_SIZE(numbers);
+	*ret_turn = (struct bench_turn){ .n = n, .n_ops = numbers[2], .n_warm = numbers[3], .elapsed_ns = numbers[4] };
+	job->answer = numbers[1];
+	job->parts.decode_ns += numbers[5];
+	job->parts.prepare_ns += numbers[6];
+	job->parts.run_ns += numbers[7];
+	job->parts.n += n;
 	return 0;
 }
 
-static int turn(struct bench_job *job, uint64_t max, uint64_t turn_ns, uint64_t *samples, struct bench_turn *ret_turn,
-		struct error *error)
+static int do_order(struct bench_job *job, const char *command, uint64_t max, uint64_t ns, uint64_t *samples,
+		    struct bench_turn *ret_turn, struct error *error)
 {
-	struct guest *guest = job->other_state;
-	uint64_t n = 0;
-	int r = order(guest, max, turn_ns, job->bench->warm, error);
+	int r = order(job, command, max, ns, error);
 
-	if (r == 0)
-		r = read_turn(job, guest, max, samples, &n, error);
-	*ret_turn = (struct bench_turn){ .n = n, .n_ops = n, .n_warm = job->bench->warm };
-	for (uint64_t i = 0; i < n; i++)
-		ret_turn->elapsed_ns += samples[i];
+	return r < 0 ? r : read_answer(job, max, samples, ret_turn, error);
+}
+
+int bench_guest_turn(struct bench_job *job, uint64_t max, uint64_t turn_ns, uint64_t *samples,
+		     struct bench_turn *ret_turn, struct error *error)
+{
+	return do_order(job, "turn", max, turn_ns, samples, ret_turn, error);
+}
+
+int bench_guest_prepare(struct bench_job *job, const char *words, struct error *error)
+{
+	struct bench_turn none;
+	int r;
+
+	snprintf(words_of(job), BENCH_GUEST_WORDS, "%s", words);
+	r = do_order(job, "prepare", 0, 0, NULL, &none, error);
+	if (r < 0)
+		forget(job);
 	return r;
 }
 
-static int prepare(struct bench_job *job, uint64_t size, struct error *error)
+int bench_guest_once(struct bench_job *job, uint64_t *ret_ns, struct error *error)
 {
-	struct guest *guest = job->other_state;
+	struct bench_turn turn;
 
-	snprintf(guest->model, sizeof(guest->model), "%s", job->variant);
-	return bench_picture_file(size, guest->file, sizeof(guest->file), error);
+	return do_order(job, "turn", 1, 0, ret_ns, &turn, error);
 }
 
-static int once(struct bench_job *job, uint64_t *ret_ns, struct error *error)
+/* The guest compares all, as far as it can; and what it answers is compared with what the other sides do. */
+int bench_guest_check(struct bench_job *job, struct error *error)
 {
-	uint64_t n;
-	int r = order(job->other_state, 1, 0, 0, error);
+	struct bench_turn none;
+	int r = do_order(job, "check", 0, 0, NULL, &none, error);
 
-	return r < 0 ? r : read_turn(job, job->other_state, 1, ret_ns, &n, error);
-}
-
-/* Each answer was compared with the first in the guest, and the first is with those of the other sides. */
-static int check(struct bench_job *job, struct error *error)
-{
+	if (r < 0)
+		return r;
 	return job->answer ? 0 : error_set(error, -EBADMSG, "there is no answer");
 }
 
-const struct bench_task bench_guest = {
-	.open = open_guest,
-	.prepare = prepare,
-	.turn = turn,
-	.once = once,
-	.check = check,
-	.close = close_guest,
-};
+void bench_guest_finish(struct bench_job *job)
+{
+	struct bench_turn none;
+	struct error error;
+
+	do_order(job, "finish", 0, 0, NULL, &none, &error);
+	forget(job);
+}

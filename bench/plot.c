@@ -49,6 +49,11 @@ struct series {
 	bool compared;
 };
 
+/* Lines that share axes: those of a variant and a group of sides, where the result has panels; else all. */
+struct panel {
+	const char *variant, *group;
+};
+
 struct all_series {
 	size_t n;
 	struct series series[BENCH_MAX_SIDES * BENCH_MAX_VARIANTS];
@@ -147,6 +152,123 @@ static void put_lines(FILE *script, struct json_object *result)
 	putc('\n', script);
 }
 
+/* ---- panels ---- */
+
+#define MAX_PANELS   16
+#define PANEL_HEIGHT 360
+#define PANEL_WIDTH  600
+
+/* The group of a side of that name. */
+static const char *group_of(struct json_object *result, const char *side)
+{
+	struct json_object *sides = json_object_object_get(result, "sides");
+
+	for (size_t i = 0; i < json_object_array_length(sides); i++) {
+		struct json_object *object = json_object_array_get_idx(sides, i);
+
+		if (!strcmp(text_at(object, NULL, "name"), side))
+			return text_at(object, NULL, "group");
+	}
+	return "";
+}
+
+static bool on_panel(struct json_object *result, const struct series *series, const struct panel *panel)
+{
+	return !strcmp(series->variant, panel->variant) && !strcmp(group_of(result, series->side), panel->group);
+}
+
+/* In the order in which groups begin; of each all variants. */
+static size_t find_panels(struct json_object *result, const struct all_series *all, struct panel *panels)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < all->n; i++) {
+		const char *group = group_of(result, all->series[i].side);
+		bool begins = true;
+
+		for (size_t j = 0; j < i; j++)
+			begins = begins && strcmp(group_of(result, all->series[j].side), group) != 0;
+		for (size_t j = 0; begins && j < all->n && n < MAX_PANELS; j++) {
+			struct panel panel = { .variant = all->series[j].variant, .group = group };
+			bool there = !on_panel(result, &all->series[j], &panel);
+
+			for (size_t k = 0; k < n; k++)
+				there = there ||
+					(!strcmp(panels[k].variant, panel.variant) && !strcmp(panels[k].group, group));
+			if (!there)
+				panels[n++] = panel;
+		}
+	}
+	return n;
+}
+
+static size_t count_variants(const struct panel *panels, size_t n)
+{
+	size_t variants = 0;
+
+	while (variants < n && !strcmp(panels[variants].group, panels[0].group))
+		variants++;
+	return MAX(variants, 1);
+}
+
+static void put_panel(FILE *script, struct json_object *result, const struct all_series *all, const struct panel *panel)
+{
+	const char *separator = "plot ";
+	char title[160];
+
+	snprintf(title, sizeof(title), "%.60s, %.90s", panel->variant, panel->group);
+	fputs("set title ", script);
+	put_string(script, title);
+	putc('\n', script);
+	for (size_t i = 0; i < all->n; i++) {
+		if (!on_panel(result, &all->series[i], panel))
+			continue;
+		fprintf(script, "%s$side%zu using 1:2 with linespoints lw 2 title ", separator, i);
+		put_string(script, all->series[i].side);
+		separator = ", ";
+	}
+	putc('\n', script);
+}
+
+/* A column for each variant, a row for each group of sides; both axes logarithmic. */
+static void put_panels(FILE *script, struct json_object *result)
+{
+	struct panel panels[MAX_PANELS];
+	struct all_series all;
+	size_t n, columns;
+
+	find_series(&all, result);
+	n = find_panels(result, &all, panels);
+	columns = count_variants(panels, n);
+	for (size_t i = 0; i < all.n; i++)
+		put_line_data(script, result, i, &all.series[i]);
+	fprintf(script,
+		"set multiplot layout %zu,%zu\nset logscale x 2\nset logscale y\nset format x '%%.0f'\n"
+		"set xtics rotate by -30 font ',9'\nset key bottom right font ',9'\nset xlabel ",
+		MAX((n + columns - 1) / columns, 1), columns);
+	put_string(script, text_at(result, NULL, "key"));
+	fputs("\nset ylabel ", script);
+	put_string(script, text_at(result, NULL, "value_title"));
+	putc('\n', script);
+	for (size_t i = 0; i < n; i++)
+		put_panel(script, result, &all, &panels[i]);
+	fputs("unset multiplot\n", script);
+}
+
+/* As large as the panels need. */
+static void panels_size(struct json_object *result, unsigned int *ret_width, unsigned int *ret_height)
+{
+	struct panel panels[MAX_PANELS];
+	struct all_series all;
+	size_t n, columns;
+
+	find_series(&all, result);
+	n = find_panels(result, &all, panels);
+	columns = count_variants(panels, n);
+	*ret_width = (unsigned int)columns * PANEL_WIDTH;
+	*ret_height = (unsigned int)MAX((n + columns - 1) / columns, 1) * PANEL_HEIGHT;
+}
+
 /* Median and 99th percentile of each row, side by side. */
 static void put_bars(FILE *script, struct json_object *result)
 {
@@ -188,20 +310,26 @@ static bool several_sizes(struct json_object *result)
 
 static void put_script(FILE *script, struct json_object *result, const char *file, bool svg)
 {
+	bool panels = json_object_get_boolean(json_object_object_get(result, "panels")) && several_sizes(result);
+	unsigned int width = 900, height = 600;
 	char title[512];
 
+	if (panels)
+		panels_size(result, &width, &height);
 	/* A result may bring its own title; the demo's does. */
 	if (*text_at(result, NULL, "title"))
 		snprintf(title, sizeof(title), "%s", text_at(result, NULL, "title"));
 	else
 		snprintf(title, sizeof(title), "%s: %s", text_at(result, NULL, "bench"),
 			 text_at(result, "where", "cpu"));
-	fprintf(script, "set terminal %s size 900,600 noenhanced\nset output ", svg ? "svg" : "png");
+	fprintf(script, "set terminal %s size %u,%u noenhanced\nset output ", svg ? "svg" : "png", width, height);
 	put_string(script, file);
 	fputs("\nset title ", script);
 	put_string(script, title);
 	fputs("\nset grid\nset key below\n", script);
-	if (several_sizes(result))
+	if (panels)
+		put_panels(script, result);
+	else if (several_sizes(result))
 		put_lines(script, result);
 	else
 		put_bars(script, result);

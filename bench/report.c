@@ -74,6 +74,17 @@ static bool has_parts(const struct json_object *result)
 	return row && json_object_object_get_ex(row, part_keys[0], NULL);
 }
 
+/* CPU time, where sizes are bytes. */
+static const char *const per_byte_keys[] = { "client_cpu_ns_per_byte", "other_cpu_ns_per_byte" };
+static const char *const per_byte_titles[] = { "client ns/B", "other ns/B" };
+
+static bool has_per_byte(const struct json_object *result)
+{
+	struct json_object *row = json_object_array_get_idx(get(result, "rows", json_type_array), 0);
+
+	return row && json_object_object_get_ex(row, per_byte_keys[0], NULL);
+}
+
 static void add_row(struct table *table, const struct json_object *result, const struct json_object *row)
 {
 	const char *key = text_of(result, "key"), *variant_key = text_of(result, "variant_key");
@@ -93,6 +104,8 @@ static void add_row(struct table *table, const struct json_object *result, const
 		number_cell(table, row, part_keys[i], 1e3, 1);
 	number_cell(table, row, "client_cpu_ns", 1e3, 2);
 	number_cell(table, row, "other_cpu_ns", 1e3, 2);
+	for (size_t i = 0; has_per_byte(result) && i < ARRAY_SIZE(per_byte_keys); i++)
+		number_cell(table, row, per_byte_keys[i], 1, 3);
 	number_cell(table, row, "samples", 1, 0);
 	number_cell(table, row, "over_base", 1, 3);
 }
@@ -117,6 +130,8 @@ static void print_rows(const struct json_object *result)
 		titles[n++] = part_titles[i];
 	titles[n++] = "client CPU us";
 	titles[n++] = "other CPU us";
+	for (size_t i = 0; has_per_byte(result) && i < ARRAY_SIZE(per_byte_titles); i++)
+		titles[n++] = per_byte_titles[i];
 	titles[n++] = "samples";
 	titles[n++] = "over base";
 	table = table_new(n, titles);
@@ -172,9 +187,24 @@ static void print_side(const struct json_object *result, const struct json_objec
 	if (*text_of(side, "device"))
 		printf(", %s", text_of(side, "device"));
 	print_served(result, side);
+	if (*text_of(side, "group"))
+		printf(", %s", text_of(side, "group"));
 	if (*text_of(side, "base"))
 		printf("; compared with %s", text_of(side, "base"));
+	if (*text_of(side, "left_out"))
+		printf("; left out: %s", text_of(side, "left_out"));
 	putchar('\n');
+}
+
+static void print_conclusions(const struct json_object *result)
+{
+	struct json_object *sentences = get(result, "conclusions", json_type_array);
+
+	putchar('\n');
+	for (size_t i = 0; sentences && i < json_object_array_length(sentences); i++)
+		printf("%s\n", json_object_get_string(json_object_array_get_idx(sentences, i)));
+	if (sentences)
+		putchar('\n');
 }
 
 void bench_print(struct json_object *result)
@@ -190,6 +220,7 @@ void bench_print(struct json_object *result)
 		print_side(result, json_object_array_get_idx(sides, i));
 	putchar('\n');
 	json_object_object_foreach(ratios, name, ratio) printf("%s %s\n", name, json_object_get_string(ratio));
+	print_conclusions(result);
 	printf("on %s, %s, guest: %s, load %.1f\n", text_of(where, "cpu"), text_of(where, "kernel"),
 	       text_of(where, "guest"), json_object_get_double(json_object_object_get(where, "load")));
 }

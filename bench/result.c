@@ -18,6 +18,8 @@ struct json_object *bench_result(const struct bench *bench, const struct bench_o
 	js_text(result, "value", bench->value);
 	js_text(result, "value_title", bench->value_title);
 	js_text(result, "memory", options->plain ? "plain" : "registered");
+	if (bench->panels)
+		js_bool(result, "panels", true);
 	json_object_object_add(result, "where", bench_where());
 	json_object_object_add(result, "sides", json_object_new_array());
 	json_object_object_add(result, "rows", json_object_new_array());
@@ -35,6 +37,8 @@ void bench_result_side(struct json_object *result, const struct bench *bench, co
 
 	js_text(object, "name", side->name);
 	js_text(object, "base", side->base);
+	if (side->group)
+		js_text(object, "group", side->group);
 	js_text(object, "placement", bench_place_name(side->place));
 	js_text(object, "waiting", waiting[side->waiting]);
 	js_count(object, "processes", MAX(side->processes, 1));
@@ -43,6 +47,27 @@ void bench_result_side(struct json_object *result, const struct bench *bench, co
 			json_object_object_add(object, key, json_object_get(value));
 	}
 	json_object_array_add(json_object_object_get(result, "sides"), object);
+}
+
+void bench_result_left_out(struct json_object *result, const struct bench_side *side, const char *why)
+{
+	struct json_object *sides = json_object_object_get(result, "sides");
+
+	for (size_t i = 0; i < json_object_array_length(sides); i++) {
+		struct json_object *object = json_object_array_get_idx(sides, i);
+
+		if (!strcmp(json_object_get_string(json_object_object_get(object, "name")), side->name))
+			js_text(object, "left_out", why);
+	}
+}
+
+/* CPU time, where sizes are bytes. */
+static void put_per_byte(struct json_object *object, const struct bench_row *row)
+{
+	double size = (double)row->size;
+
+	js_number(object, "client_cpu_ns_per_byte", row->client_ns / size);
+	js_number(object, "other_cpu_ns_per_byte", row->other_ns < 0 ? NAN : row->other_ns / size);
 }
 
 /* Means of what the other end told. */
@@ -77,6 +102,8 @@ void bench_result_row(struct json_object *result, const struct bench *bench, con
 	js_number(object, "ops_per_second", row->rate);
 	js_number(object, "client_cpu_ns", row->client_ns);
 	js_number(object, "other_cpu_ns", row->other_ns < 0 ? NAN : row->other_ns);
+	if (bench->per_byte)
+		put_per_byte(object, row);
 	if (bench->counts_copies)
 		js_count(object, "copied_bytes", row->copied_bytes);
 	if (bench->models)
@@ -106,6 +133,8 @@ static double stat_of(const struct bench_row *row, enum bench_stat stat)
 		return (double)row->stats.p99;
 	case BENCH_RATE:
 		return row->rate;
+	case BENCH_SPEED:
+		return 1 / (double)row->stats.median;
 	}
 	return NAN;
 }
@@ -126,8 +155,14 @@ static void add_ratio(struct json_object *ratios, const struct bench *bench, con
 
 	if (side->ratio_per_size || !side->ratio)
 		snprintf(size, sizeof(size), "_%llu", (unsigned long long)row->size);
-	if (row->variant && side->ratio) {
+	if (row->variant)
 		snprintf(variant, sizeof(variant), "_%s", row->variant);
+	if (bench->size_first) {
+		snprintf(name, sizeof(name), "%s%s%s", side->ratio, size, variant);
+		raise_ratio(ratios, name, ratio);
+		return;
+	}
+	if (row->variant && side->ratio) {
 		snprintf(name, sizeof(name), "%s%s%s", side->ratio, variant, size);
 		raise_ratio(ratios, name, ratio);
 		if (!side->ratio_per_size)
@@ -162,4 +197,10 @@ void bench_result_ratios(struct json_object *result, const struct bench *bench, 
 	}
 	if (bench->ratios)
 		bench->ratios(rows, n, ratios);
+	if (bench->conclude) {
+		struct json_object *sentences = json_object_new_array();
+
+		bench->conclude(rows, n, sentences);
+		json_object_object_add(result, "conclusions", sentences);
+	}
 }

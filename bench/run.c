@@ -15,9 +15,12 @@ struct side {
 	char local[128]; /* BENCH_LOCAL: its URL */
 	const char *url;
 	char label[32];
+	const char *crypto_url; /* NULL: none */
 	struct bench_runner *runners[BENCH_MAX_PROCESSES];
 	unsigned int n_runners;
-	pid_t other; /* 0: not known */
+	bool borrowed; /* its runner is that of another side */
+	bool left_out; /* what it needs is not here */
+	pid_t other;   /* 0: not known */
 	struct json_object *described;
 	uint64_t *samples;
 	/* Of the size that is measured: */
@@ -121,6 +124,14 @@ static void choose_sides(struct run *run)
 	}
 }
 
+static struct side *find_side(struct run *run, const char *name)
+{
+	for (size_t i = 0; i < run->n_sides; i++)
+		if (!strcmp(run->sides[i].def.name, name))
+			return &run->sides[i];
+	return NULL;
+}
+
 /* Starts what the side needs; *ret_daemon: its daemon or NULL. */
 static int provide(struct run *run, struct side *side, struct bench_daemon **ret_daemon)
 {
@@ -139,6 +150,8 @@ static int provide(struct run *run, struct side *side, struct bench_daemon **ret
 		r = bench_daemons_local(&run->daemons, run->bench, side->local, sizeof(side->local), &error);
 		side->url = side->local;
 	}
+	if (r == 0 && side->def.with && side->def.crypto)
+		find_side(run, side->def.with)->crypto_url = side->url;
 	return r < 0 ? tell(run, &error) : CLI_OK;
 }
 
@@ -151,8 +164,13 @@ static int fork_runners(struct run *run, struct side *side)
 		error_set(&error, -ENOMEM, "samples: cannot store: out of memory");
 		return tell(run, &error);
 	}
+	if (side->def.with) {
+		side->runners[side->n_runners++] = find_side(run, side->def.with)->runners[0];
+		side->borrowed = true;
+		return CLI_OK;
+	}
 	while (side->n_runners < MAX(side->def.processes, 1)) {
-		int r = bench_runner_new(run->bench, &side->def, run->options, side->url,
+		int r = bench_runner_new(run->bench, &side->def, run->options, side->url, side->crypto_url,
 					 &side->runners[side->n_runners]);
 
 		if (r < 0) {
@@ -182,7 +200,7 @@ static int open_side(struct run *run, struct side *side, const struct bench_daem
 {
 	struct bench_failure failure;
 
-	for (unsigned int i = 0; i < side->n_runners; i++) {
+	for (unsigned int i = 0; i < side->n_runners && !side->borrowed; i++) {
 		struct json_object *described = NULL;
 
 		if (bench_runner_open(side->runners[i], &described, &side->other, &failure) < 0)
@@ -250,7 +268,7 @@ static int take_turn(struct run *run, struct side *side, uint64_t size)
 	struct bench_failure failure;
 
 	for (unsigned int i = 0; i < side->n_runners; i++)
-		bench_runner_begin(side->runners[i], each, run->bench->turn_ns);
+		bench_runner_begin(side->runners[i], &side->def, each, run->bench->turn_ns);
 	for (unsigned int i = 0; i < side->n_runners; i++) {
 		if (bench_runner_end(side->runners[i], &turn, &failure) < 0)
 			return tell_failure(run, side, size, &failure);
@@ -265,6 +283,8 @@ static int take_turn(struct run *run, struct side *side, uint64_t size)
 
 static bool fits(const struct side *side, uint64_t size)
 {
+	if (side->left_out)
+		return false;
 	return !side->def.max_size || size <= side->def.max_size;
 }
 
@@ -290,22 +310,39 @@ static int take_turns(struct run *run, uint64_t size)
 
 /* ---- sizes ---- */
 
+/* One process. A side whose needs are not met here is no failure. */
+static int prepare_runner(struct run *run, struct side *side, unsigned int index, const char *variant, uint64_t size)
+{
+	struct bench_failure failure;
+
+	if (bench_runner_prepare(side->runners[index], &side->def, variant, size, &side->answer, &failure) == 0)
+		return CLI_OK;
+	if (failure.error.code != -EOPNOTSUPP)
+		return tell_failure(run, side, size, &failure);
+	side->left_out = true;
+	bench_result_left_out(run->result, &side->def, failure.error.text);
+	return CLI_OK;
+}
+
 /* All processes of the sides that have this size. Those that tell an answer must tell the same. */
 static int prepare_size(struct run *run, const char *variant, uint64_t size)
 {
-	struct bench_failure failure;
 	struct side *first = NULL;
+	int status;
 
 	for (size_t i = 0; i < run->n_sides; i++) {
 		struct side *side = &run->sides[i];
 
 		for (unsigned int j = 0; fits(side, size) && j < side->n_runners; j++) {
-			if (bench_runner_prepare(side->runners[j], variant, size, &side->answer, &failure) < 0)
-				return tell_failure(run, side, size, &failure);
+			status = prepare_runner(run, side, j, variant, size);
+			if (status != CLI_OK)
+				return status;
+			if (side->left_out)
+				break;
 			if (first && side->answer && side->answer != first->answer)
 				return cli_fail(run->cli, CLI_FAILED, -EBADMSG,
-						"%s, %s, %llu: %s answers class %llu, and %s class %llu",
-						run->bench->name, variant, (unsigned long long)size, first->def.name,
+						"%s, %s, %llu: %s answers %llu, and %s %llu", run->bench->name, variant,
+						(unsigned long long)size, first->def.name,
 						(unsigned long long)first->answer - 1, side->def.name,
 						(unsigned long long)side->answer - 1);
 			if (!first && side->answer)
@@ -321,7 +358,7 @@ static int finish_size(struct run *run, uint64_t size)
 
 	for (size_t i = 0; i < run->n_sides; i++)
 		for (unsigned int j = 0; fits(&run->sides[i], size) && j < run->sides[i].n_runners; j++)
-			if (bench_runner_finish(run->sides[i].runners[j], &failure) < 0)
+			if (bench_runner_finish(run->sides[i].runners[j], &run->sides[i].def, &failure) < 0)
 				return tell_failure(run, &run->sides[i], size, &failure);
 	return CLI_OK;
 }
@@ -393,7 +430,7 @@ static int profile(struct run *run)
 		const struct bench_stage *stages;
 		size_t n;
 
-		if (side->def.end == BENCH_RAW || side->def.end == BENCH_GUEST)
+		if (side->def.end == BENCH_RAW || side->def.end == BENCH_GUEST || side->def.end == BENCH_NONE)
 			continue;
 		if (bench_runner_profile(side->runners[0], &stages, &n, &failure) < 0)
 			return tell_failure(run, side, 0, &failure);
@@ -432,7 +469,7 @@ static int measure_all(struct run *run)
 static void run_fini(struct run *run)
 {
 	for (size_t i = 0; i < run->n_sides; i++) {
-		for (unsigned int j = 0; j < run->sides[i].n_runners; j++)
+		for (unsigned int j = 0; j < run->sides[i].n_runners && !run->sides[i].borrowed; j++)
 			bench_runner_free(run->sides[i].runners[j]);
 		json_object_put(run->sides[i].described);
 		free(run->sides[i].samples);

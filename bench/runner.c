@@ -27,7 +27,8 @@ enum command { OPEN, PREPARE, TURN, FINISH, PROFILE };
 struct area {
 	enum command command;
 	uint64_t size;
-	const char *variant; /* the child has it at the same address */
+	const struct bench_side *side; /* that it acts as; the child has it and the variant at the same addresses */
+	const char *variant;
 	uint64_t max, turn_ns;
 
 	int status;
@@ -84,9 +85,9 @@ static int open_job(struct area *area, struct bench_job *job)
 	char spin[32];
 	int r;
 
-	bench_place(side->place, side->end == BENCH_LOCAL);
-	if (side->end == BENCH_RAW || side->end == BENCH_GUEST) {
-		r = side->task->open(job, &error);
+	bench_place(side->place, side->end == BENCH_LOCAL || side->end == BENCH_NONE);
+	if (side->end == BENCH_RAW || side->end == BENCH_GUEST || side->end == BENCH_NONE) {
+		r = side->task->open ? side->task->open(job, &error) : 0;
 		area->other = job->other;
 		return r < 0 ? fail(area, CLI_FAILED, "cannot start", &error) : 0;
 	}
@@ -288,6 +289,8 @@ static int obey(struct area *area, struct bench_job *job)
 {
 	int r;
 
+	if (area->command != OPEN && area->command != PROFILE)
+		job->side = area->side;
 	switch (area->command) {
 	case OPEN:
 		return open_job(area, job);
@@ -335,9 +338,11 @@ static void child(struct area *area, int fd, struct bench_job *job, pid_t parent
 /* ---- in the parent ---- */
 
 int bench_runner_new(const struct bench *bench, const struct bench_side *side, const struct bench_options *options,
-		     const char *url, struct bench_runner **ret_runner)
+		     const char *url, const char *crypto_url, struct bench_runner **ret_runner)
 {
-	struct bench_job job = { .bench = bench, .side = side, .options = options, .url = url };
+	struct bench_job job = {
+		.bench = bench, .side = side, .options = options, .url = url, .crypto_url = crypto_url
+	};
 	struct bench_runner *runner = calloc(1, sizeof(*runner));
 	pid_t parent = getpid();
 	int pair[2];
@@ -421,20 +426,22 @@ int bench_runner_open(struct bench_runner *runner, struct json_object **ret_desc
 	return 0;
 }
 
-int bench_runner_prepare(struct bench_runner *runner, const char *variant, uint64_t size, uint64_t *ret_answer,
-			 struct bench_failure *failure)
+int bench_runner_prepare(struct bench_runner *runner, const struct bench_side *side, const char *variant, uint64_t size,
+			 uint64_t *ret_answer, struct bench_failure *failure)
 {
 	int r;
 
 	runner->area->size = size;
+	runner->area->side = side;
 	runner->area->variant = variant;
 	r = do_command(runner, PREPARE, failure);
 	*ret_answer = runner->area->answer;
 	return r;
 }
 
-int bench_runner_begin(struct bench_runner *runner, uint64_t max, uint64_t turn_ns)
+int bench_runner_begin(struct bench_runner *runner, const struct bench_side *side, uint64_t max, uint64_t turn_ns)
 {
+	runner->area->side = side;
 	runner->area->max = MIN(max, BENCH_TURN_SAMPLES);
 	runner->area->turn_ns = turn_ns;
 	return send_command(runner, TURN);
@@ -472,7 +479,8 @@ int bench_runner_profile(struct bench_runner *runner, const struct bench_stage *
 	return r;
 }
 
-int bench_runner_finish(struct bench_runner *runner, struct bench_failure *failure)
+int bench_runner_finish(struct bench_runner *runner, const struct bench_side *side, struct bench_failure *failure)
 {
+	runner->area->side = side;
 	return do_command(runner, FINISH, failure);
 }

@@ -7,8 +7,8 @@
 
 #include "bench/bench.h"
 
-static const struct bench *const benches[] = { &bench_rtt,     &bench_sgemm, &bench_copy,
-					       &bench_session, &bench_many,  &bench_classify };
+static const struct bench *const benches[] = { &bench_rtt,  &bench_sgemm,    &bench_copy,  &bench_session,
+					       &bench_many, &bench_classify, &bench_crypto };
 
 static const char *bench_word(size_t index, const char **ret_summary)
 {
@@ -45,7 +45,7 @@ static const struct cli_option bench_options[] = {
 	FLAG("profile", profile, 1, "time the stages of each operation, which makes it slower"),
 	VALUE("models", 'm', CLI_TEXT, "NAME,...", models, "classify: models to measure with (the bench's own)"),
 	VALUE("guests", 'g', CLI_TEXT, "KIND,...", guests,
-	      "classify: kinds of guests to measure in, or none (uml,qemu)"),
+	      "classify, crypto: kinds of guests to measure in, or none (uml,qemu)"),
 	VALUE("plot", 0, CLI_FILE, "FILE", plot, "draw the result: FILE.png or FILE.svg"),
 	VALUE("from", 0, CLI_FILE, "FILE", from, "show a result of --json, measure nothing"),
 	CLI_ROWS_COMMON(struct bench_options),

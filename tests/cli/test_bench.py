@@ -26,6 +26,9 @@ BENCHES = {
     "many": (["--sizes", "16"], ["1 session", "64 sessions", "no-op alone", "no-op behind large"],
              ["p99_over_p50_64", "small_behind_large", "throughput_64_over_1"]),
 }
+CRYPTO_SIDES = ["native", "local", "shm, plain", "shm, registered", "shm, plain, pipelined", "shm, registered, pipelined",
+                "shm, one CPU"]
+CRYPTO_RATIOS = ["local", "shm", "shm_plain", "shm_sync", "shm_plain_sync", "shm_one_cpu"]
 
 
 def processes_of(folder):
@@ -126,6 +129,51 @@ class Bench(fixture.Test):
     def test_many(self):
         said = self.run_bench("many")
         self.assertEqual({side["name"]: side["processes"] for side in said["sides"]}["64 sessions"], 8)
+
+    def need_openssl(self):
+        folders = os.environ.get("VACCEL_PLUGIN_DIR", "").split(":")
+        if not any(os.path.exists(f"{folder}/vaccel-openssl.so") for folder in folders):
+            self.skipTest("there is no plugin openssl in this build")
+
+    def test_crypto(self):
+        self.need_openssl()
+        said = self.json("bench", "crypto", "--guests", "none", "--sizes", "16,65536", "--repeat", 3,
+                         environment=self.environment)
+        self.assertEqual([side["name"] for side in said["sides"]], CRYPTO_SIDES)
+        sides = [side["name"] for side in said["sides"] if "left_out" not in side]
+        self.assertEqual([(row["direction"], row["bytes"], row["side"]) for row in said["rows"]],
+                         [(direction, size, side) for direction in ("encrypt", "decrypt") for size in (16, 65536)
+                          for side in sides])
+        for row in said["rows"]:
+            self.assertTrue(row["verified"])
+            self.assertEqual(row["samples"], 3)
+            for key in ("megabytes_per_second", "median_ns", "client_cpu_ns_per_byte"):
+                self.assertGreater(row[key], 0, (key, row))
+            self.assertEqual(row["other_cpu_ns_per_byte"] is None, row["side"] in ("native", "local"))
+        if "native" in sides:
+            self.assertEqual(sorted(said["ratios"]), sorted(
+                f"{name}_over_native_{size}_{direction}" for name in CRYPTO_RATIOS for size in (16, 65536)
+                for direction in ("encrypt", "decrypt")))
+            self.assertIn("shm, registered, pipelined", " ".join(said["conclusions"]))
+        self.assertTrue(all(number > 0 for number in said["ratios"].values()))
+        self.nothing_left()
+
+    def test_crypto_text_and_plot(self):
+        self.need_openssl()
+        if not shutil.which("gnuplot"):
+            self.skipTest("there is no gnuplot")
+        said = self.vaccel("bench", "crypto", "--guests", "none", "--sizes", "16,32", "--repeat", 1, "--plot", "panels.svg",
+                           environment=self.environment).stdout
+        self.assertIn("client ns/B", said)
+        drawn = (self.folder / "panels.svg").read_text()
+        for text in ("encrypt, host", "decrypt, host", *CRYPTO_SIDES[1:]):
+            self.assertIn(text, drawn)
+
+    def test_crypto_refuses_half_a_block(self):
+        self.need_openssl()
+        self.fails("bench", "crypto", "--guests", "none", "--sizes", "24", status=fixture.FAILED, code="EINVAL",
+                   says=["multiples of 16"], environment=self.environment)
+        self.nothing_left()
 
     def test_text_and_plot(self):
         plot = ["--plot", "bars.svg"] if shutil.which("gnuplot") else []
