@@ -74,4 +74,16 @@ int session_open(void **ret_session, struct vaccel_plugin_report *report);
 void session_close(void *session);
 void streams_key_gone(uint64_t key);
 
+/* ---- keys.c, rsa.c ---- */
+
+int akcipher_run(const struct vaccel_plugin_call *call);
+int rsa_init(struct vaccel_plugin_report *report);
+void rsa_fini(void);
+int rsa_key_check(const struct vaccel_plugin_crypto_key *key, uint32_t *ret_bits,
+		  const struct vaccel_plugin_report *report);
+/* The call's key, in libcrypto's form, until it goes. */
+int rsa_key_get(const struct vaccel_plugin_call *call, EVP_PKEY **ret_key);
+void rsa_key_gone(uint64_t id);
+void rsa_keys_fini(void);
+
 #endif

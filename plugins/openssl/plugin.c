@@ -57,6 +57,8 @@ static const char *hardware(void)
 
 static int ready(struct vaccel_plugin_report *report)
 {
+	int r;
+
 	/* Threads may be in libcrypto when the process exits: it shall not tidy up under them. */
 	if (OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL) != 1)
 		return crypto_error(report, -ENOTSUP, "OpenSSL cannot be initialised");
@@ -65,7 +67,8 @@ static int ready(struct vaccel_plugin_report *report)
 		return crypto_error(report, -ENOMEM, "OpenSSL's context cannot be made");
 	snprintf(hardware_text, sizeof(hardware_text), "OpenSSL %s, %s", OpenSSL_version(OPENSSL_VERSION_STRING),
 		 instructions());
-	return contexts_init(report);
+	r = contexts_init(report);
+	return r < 0 ? r : rsa_init(report);
 }
 
 static void unload(void)
@@ -73,6 +76,7 @@ static void unload(void)
 	if (!crypto_library)
 		return;
 	contexts_fini();
+	rsa_fini();
 	OSSL_LIB_CTX_free(crypto_library);
 	crypto_library = NULL;
 }
@@ -81,10 +85,12 @@ static void key_gone(uint64_t key)
 {
 	streams_key_gone(key);
 	contexts_key_gone(key);
+	rsa_key_gone(key);
 }
 
 static const struct vaccel_op_impl ops[] = {
 	VACCEL_IMPL(CIPHER, cipher_run),
+	VACCEL_IMPL(AKCIPHER, akcipher_run),
 };
 
 static const struct vaccel_plugin plugin = {
@@ -100,6 +106,7 @@ static const struct vaccel_plugin plugin = {
 	.close = session_close,
 	.unload = unload,
 	.hardware = hardware,
+	.key_check = rsa_key_check,
 	.key_gone = key_gone,
 };
 VACCEL_PLUGIN(plugin);

@@ -7,64 +7,29 @@
 #include <string.h>
 #include <openssl/crypto.h>
 #include "cipher.h"
+#include "memory.h"
 
 /* ---- what is left of a key ---- */
 
-enum { KEY_LEN = 32, MASK = 0x5a };
-
-/* So often the key lies in writable memory. It is looked for by a copy that is not the key itself. */
-static unsigned int count_in(const uint8_t *at, const uint8_t *end, const uint8_t *masked)
-{
-	unsigned int n = 0;
-
-	for (; at + KEY_LEN <= end; at++) {
-		size_t i = 0;
-
-		while (i < KEY_LEN && at[i] == (masked[i] ^ MASK))
-			i++;
-		n += i == KEY_LEN;
-	}
-	return n;
-}
-
-static unsigned int count_key(const uint8_t *masked)
-{
-	FILE *maps = fopen("/proc/self/maps", "re");
-	char line[512], rights[8], name[256];
-	unsigned long from, to;
-	unsigned int n = 0;
-
-	while (maps && fgets(line, sizeof(line), maps)) {
-		*name = '\0';
-		if (sscanf(line, "%lx-%lx %7s %*s %*s %*s %255s", &from, &to, rights, name) < 3 ||
-		    strncmp(rights, "rw", 2) || to - from > (1UL << 32) || *name == '[') {
-			if (strcmp(name, "[heap]") && strcmp(name, "[stack]"))
-				continue;
-		}
-		n += count_in((const uint8_t *)from, (const uint8_t *)to, masked);
-	}
-	if (maps)
-		fclose(maps);
-	return n;
-}
+enum { KEY_LEN = 32 };
 
 /*
  * libcrypto's code for AES instructions keeps the key itself at the head of the schedule, so that while the key is there a
- * copy is found: the search works.
+ * copy is found beside the test's own: the search works.
  */
 void test_wiped(struct cipher_test *t)
 {
-	uint8_t masked[KEY_LEN], iv[16] = { 0 }, data[64] = { 0 };
+	struct memory_pattern pattern = { .len = KEY_LEN };
+	uint8_t iv[16] = { 0 }, data[64] = { 0 };
 	uint8_t *bytes = malloc(KEY_LEN);
 	struct vaccel_plugin_crypto_key key;
 	struct request q = { .direction = VACCEL_ENCRYPT, .iv = iv, .source = data, .destination = data, .len = 64 };
-	unsigned int before;
+	unsigned int n;
 
 	if (!bytes)
 		abort();
 	random_fill(bytes, KEY_LEN);
-	for (size_t i = 0; i < KEY_LEN; i++)
-		masked[i] = bytes[i] ^ MASK;
+	memory_remember(&pattern, bytes);
 	key = key_make(bytes, KEY_LEN);
 	q.key = &key;
 	for (q.mode = VACCEL_ECB; q.mode <= VACCEL_GCM; q.mode++) {
@@ -83,13 +48,13 @@ void test_wiped(struct cipher_test *t)
 		q.tag_len = 0;
 		CHECK(request_run(t, &q, NULL) == 0, "a message that does not end");
 	}
-	before = count_key(masked);
-	printf("the key lies in memory %u times while it is used\n", before);
-	CHECK(before >= 1, "the search does not find the key at all");
+	n = memory_count(&pattern);
+	printf("the key lies in memory %u times while it is used\n", n);
+	CHECK(n >= 2, "the search does not find the key at all");
 	OPENSSL_cleanse(bytes, KEY_LEN);
 	key_drop(t, &key);
-	before = count_key(masked);
-	CHECK(before == 0, "the key lies in memory %u times when it is gone", before);
+	n = memory_count(&pattern);
+	CHECK(n == 0, "the key lies in memory %u times when it is gone", n);
 	free(bytes);
 }
 
