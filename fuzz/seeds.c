@@ -20,6 +20,7 @@
 #include "op/wire.h"
 #include "request.h"
 #include "ring.h"
+#include "tenant.h"
 #include "util/util.h"
 #include "vhost/inflight.h"
 #include "vhost/proto.h"
@@ -581,14 +582,49 @@ static void arrays(void)
 
 /* ---- state, texts ---- */
 
-/* Bytes that the attach throws away, with changes after them: mutation finds the rest. */
+static void put_changes(struct out *out)
+{
+	for (uint8_t i = 0; i < 60; i++)
+		put(out, (uint8_t[]){ 0, i % 3 ? i % 10 : 2, i, 1, 1, 7, 9 }, 7);
+}
+
+static void put_tenant(struct out *out, uint8_t *memory)
+{
+	for (size_t i = 0; i < TENANT_PARTS; i++) {
+		size_t len;
+		const uint8_t *part = tenant_part(memory, i, &len);
+
+		put(out, part, len);
+	}
+}
+
+/* One that is new, and one with something of each kind; changes after them. */
 static void states(void)
 {
-	struct out out = { .len = 8192 };
+	const struct state_key key = {
+		.type = VACCEL_KEY_AES, .bits = 128, .rights = 1, .data = "sixteen bytes...", .len = 16
+	};
+	const struct state_key held = { .type = VACCEL_KEY_AES, .held = true, .data = "name", .len = 4 };
+	const struct state_extent extents[] = { { 4096, 4096 }, { 16384, 8192 } };
+	uint8_t *memory = calloc(1, state_size(&tenant_limits));
+	struct out out = { .len = 0 }, used = { .len = 0 };
+	struct state *state = NULL;
+	uint64_t session, id;
 
-	for (uint8_t i = 0; i < 40; i++)
-		put(&out, (uint8_t[]){ 0, i % 3 ? 0 : 2, i, 1, 1, 7, 9 }, 7);
+	CHECK(memory);
+	put_tenant(&out, memory);
+	put_changes(&out);
 	save(&out, "state", "new");
+	CHECK(state_attach(memory, state_size(&tenant_limits), &tenant_limits, &state, NULL, NULL) == 0);
+	CHECK(state_session_open(state, 1, 1, &session, NULL) == 0 && state_session_open(state, 2, 0, &id, NULL) == 0);
+	CHECK(state_buffer_add(state, 1, session, 2, 12288, extents, 2, &id, NULL) == 0);
+	CHECK(state_key_add(state, 1, session, 3, &key, &id, NULL) == 0);
+	CHECK(state_key_add(state, 1, session, 4, &held, &id, NULL) == 0);
+	state_detach(state);
+	put_tenant(&used, memory);
+	put_changes(&used);
+	save(&used, "state", "used");
+	free(memory);
 }
 
 static void texts(void)
@@ -601,7 +637,8 @@ static void texts(void)
 		  "[key backup]\nfile = /etc/k\nformat = hex\ncipher = aes-256-cbc\nallow = encrypt decrypt\n"
 		  "[key other]\ncredential = c\ncipher = aes-128-gcm\nallow = decrypt\n");
 	save_text("config", "lines",
-		  "+key a.b.file=/k\nkey a.b.cipher=aes-128-xts\nlimits.sessions=1K\nplugin fault.rules=crash=segv\norder.noop=a b\nengine.queues=65\n");
+		  "+key a.b.file=/k\nkey a.b.cipher=aes-128-xts\nlimits.sessions=1K\nplugin "
+		  "fault.rules=crash=segv\norder.noop=a b\nengine.queues=65\n");
 	save_text("rule", "many", "op=sgemm m=13 times=1 crash=segv, n=1 every=3 delay=5 fail=EIO, k=7 hang");
 	save_text("rule", "file", "file=/nowhere fail=5");
 }

@@ -5,18 +5,19 @@
  */
 #include "fuzz.h"
 
-#include "engine/state.h"
-#include "util/util.h"
+#include "tenant.h"
 
-static const struct config_limits limits = {
-	.sessions = 8,
-	.buffers = 8,
-	.requests = 8,
-	.connections = 4,
-	.buffer_bytes = 1 << 20,
-	.request_bytes = 1 << 20,
-	.max_extents = 64,
-};
+static void check_keys(const struct state *state)
+{
+	struct state_key key;
+	uint32_t cursor = 0, n = 0;
+
+	for (; state_key_next(state, 0, &cursor, &key); n++) {
+		CHECK(key.owner && key.id && key.len && key.len <= VACCEL_KEY_BYTES && key.data);
+		CHECK(state_session_check(state, key.owner, key.session, NULL) == 0);
+	}
+	CHECK(n <= state_n_keys(state) && state_n_keys(state) <= tenant_limits.keys);
+}
 
 /* Every row that is live is whole, and the counts are right. */
 static void check(const struct state *state)
@@ -35,7 +36,8 @@ static void check(const struct state *state)
 		CHECK(!row.n_extents || sum == row.len);
 	}
 	CHECK(n == state_n_buffers(state));
-	for (uint32_t owner = 1; owner <= limits.connections; owner++) {
+	check_keys(state);
+	for (uint32_t owner = 1; owner <= tenant_limits.connections; owner++) {
 		uint64_t id;
 
 		cursor = 0;
@@ -54,13 +56,14 @@ static uint64_t some_id(struct input *in)
 
 static void change(struct state *state, struct input *in)
 {
-	uint32_t owner = 1 + input_u8(in) % limits.connections;
+	uint32_t owner = 1 + input_u8(in) % tenant_limits.connections;
 	struct state_extent extents[4];
 	struct state_buffer row;
+	struct state_key key = { .data = "a name of a key that is not short", .rights = 1 };
 	uint64_t id, len = 0;
 	uint32_t n;
 
-	switch (input_u8(in) % 6) {
+	switch (input_u8(in) % 10) {
 	case 0:
 		state_session_open(state, owner, input_u8(in), &id, NULL);
 		break;
@@ -85,20 +88,45 @@ static void change(struct state *state, struct input *in)
 	case 5:
 		state_owner_gone(state, owner);
 		break;
+	case 6:
+		key.held = input_u8(in) % 2;
+		key.type = VACCEL_KEY_AES;
+		key.len = key.held ? 1 : 16;
+		key.bits = key.len * 8;
+		state_key_add(state, owner, some_id(in), input_u8(in), &key, &id, NULL);
+		break;
+	case 7:
+		state_key_remove(state, owner, some_id(in), NULL);
+		break;
+	case 8:
+		id = some_id(in);
+		if (state_key_get(state, owner, id, &key, NULL) == 0)
+			CHECK(key.owner == owner && key.id == id);
+		break;
+	case 9:
+		id = some_id(in);
+		if (state_key_retire(state, owner, id, NULL) == 0 && input_u8(in) % 2)
+			state_key_wipe(state, id);
+		break;
 	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	size_t need = state_size(&limits);
-	void *memory = malloc(need);
+	size_t need = state_size(&tenant_limits);
+	void *memory = calloc(1, need);
 	struct input in = { data, size };
 	struct state *state = NULL;
 	unsigned int dropped = 0;
 
 	CHECK(memory);
-	input_bytes(&in, memory, need);
-	CHECK(state_attach(memory, need, &limits, &state, &dropped, NULL) == 0);
+	for (size_t i = 0; i < TENANT_PARTS; i++) {
+		size_t len;
+		uint8_t *part = tenant_part(memory, i, &len);
+
+		input_bytes(&in, part, len);
+	}
+	CHECK(state_attach(memory, need, &tenant_limits, &state, &dropped, NULL) == 0);
 	check(state);
 	while (in.left) {
 		change(state, &in);
@@ -106,7 +134,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	state_detach(state);
 	/* What was let through once is whole, and what changed it kept it so. */
-	CHECK(state_attach(memory, need, &limits, &state, &dropped, NULL) == 0);
+	CHECK(state_attach(memory, need, &tenant_limits, &state, &dropped, NULL) == 0);
 	CHECK(dropped == 0);
 	state_detach(state);
 	free(memory);
