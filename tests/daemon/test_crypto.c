@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The virtio-crypto device over rings: every algorithm that it offers, on every data queue, in place and out of place, however
+ * the chain is laid out, compared with libcrypto; what the configuration space says; sessions, which outlive the worker.
+ */
+#include "crypto_rig.h"
+
+#include <endian.h>
+#include <openssl/evp.h>
+#include <signal.h>
+#include <string.h>
+
+#include "util/util.h"
+
+#define MAX_LEN 70000u
+#define SRC	0u
+#define DST	(1u << 20)
+
+static const struct {
+	uint32_t algorithm;
+	uint32_t key_len;
+	const char *name; /* libcrypto's */
+	uint32_t iv_len;
+	uint32_t unit, min;
+} ciphers[] = {
+	{ VIRTIO_CRYPTO_CIPHER_AES_ECB, 16, "AES-128-ECB", 0, 16, 0 },
+	{ VIRTIO_CRYPTO_CIPHER_AES_ECB, 24, "AES-192-ECB", 0, 16, 0 },
+	{ VIRTIO_CRYPTO_CIPHER_AES_ECB, 32, "AES-256-ECB", 0, 16, 0 },
+	{ VIRTIO_CRYPTO_CIPHER_AES_CBC, 16, "AES-128-CBC", 16, 16, 0 },
+	{ VIRTIO_CRYPTO_CIPHER_AES_CBC, 24, "AES-192-CBC", 16, 16, 0 },
+	{ VIRTIO_CRYPTO_CIPHER_AES_CBC, 32, "AES-256-CBC", 16, 16, 0 },
+	{ VIRTIO_CRYPTO_CIPHER_AES_CTR, 16, "AES-128-CTR", 16, 1, 0 },
+	{ VIRTIO_CRYPTO_CIPHER_AES_CTR, 24, "AES-192-CTR", 16, 1, 0 },
+	{ VIRTIO_CRYPTO_CIPHER_AES_CTR, 32, "AES-256-CTR", 16, 1, 0 },
+	{ VIRTIO_CRYPTO_CIPHER_AES_XTS, 32, "AES-128-XTS", 16, 1, 16 },
+	{ VIRTIO_CRYPTO_CIPHER_AES_XTS, 64, "AES-256-XTS", 16, 1, 16 },
+};
+
+static uint8_t key[64], iv[16], plain[MAX_LEN], secret[MAX_LEN], seen[MAX_LEN];
+
+static void fill(void)
+{
+	for (size_t i = 0; i < sizeof(key); i++)
+		key[i] = (uint8_t)(i * 29 + 3);
+	for (size_t i = 0; i < sizeof(iv); i++)
+		iv[i] = (uint8_t)(i * 57 + 1);
+	for (size_t i = 0; i < sizeof(plain); i++)
+		plain[i] = (uint8_t)(i * 131 + i / 256);
+}
+
+static int setup(void **state)
+{
+	fill();
+	crypto_rig_start("openssl", "");
+	*state = crypto_open();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	crypto_close(*state);
+	rig_stop();
+	return 0;
+}
+
+/* What libcrypto makes of plain, into secret. */
+static void encrypt(const char *name, uint32_t len)
+{
+	EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, name, NULL);
+	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	int n = 0, more = 0;
+
+	assert_non_null(cipher);
+	assert_int_equal(EVP_EncryptInit_ex2(ctx, cipher, key, iv, NULL), 1);
+	EVP_CIPHER_CTX_set_padding(ctx, 0);
+	if (len)
+		assert_int_equal(EVP_EncryptUpdate(ctx, secret, &n, plain, (int)len), 1);
+	if (strcmp(name + 8, "XTS") != 0)
+		assert_int_equal(EVP_EncryptFinal_ex(ctx, secret + n, &more), 1);
+	assert_int_equal(n + more, len);
+	EVP_CIPHER_CTX_free(ctx);
+	EVP_CIPHER_free(cipher);
+}
+
+struct sessions {
+	uint64_t encrypt, decrypt;
+};
+
+static struct sessions make(struct crypto_guest *g, size_t cipher)
+{
+	return (struct sessions){
+		crypto_cipher_session(g, ciphers[cipher].algorithm, VIRTIO_CRYPTO_OP_ENCRYPT, key,
+				      ciphers[cipher].key_len),
+		crypto_cipher_session(g, ciphers[cipher].algorithm, VIRTIO_CRYPTO_OP_DECRYPT, key,
+				      ciphers[cipher].key_len),
+	};
+}
+
+static void end(struct crypto_guest *g, const struct sessions *sessions)
+{
+	assert_int_equal(crypto_destroy(g, 0, sessions->encrypt), VIRTIO_CRYPTO_OK);
+	assert_int_equal(crypto_destroy(g, 0, sessions->decrypt), VIRTIO_CRYPTO_OK);
+}
+
+/* There and back, laid out as the plan says. */
+static void both_ways(struct crypto_guest *g, unsigned int queue, const struct sessions *sessions,
+		      const struct crypto_plan *layout, size_t cipher, uint32_t len)
+{
+	struct crypto_plan plan = *layout;
+
+	plan.iv = iv;
+	plan.iv_len = ciphers[cipher].iv_len;
+	plan.src_len = plan.dst_len = len;
+	encrypt(ciphers[cipher].name, len);
+	plan.opcode = VIRTIO_CRYPTO_CIPHER_ENCRYPT;
+	plan.session = sessions->encrypt;
+	crypto_put(g, &plan, plan.src, plain, len);
+	assert_int_equal(crypto_run(g, queue, &plan), VIRTIO_CRYPTO_OK);
+	crypto_take(g, &plan, plan.dst, seen, len);
+	assert_memory_equal(seen, secret, len);
+	plan.opcode = VIRTIO_CRYPTO_CIPHER_DECRYPT;
+	plan.session = sessions->decrypt;
+	crypto_put(g, &plan, plan.src, secret, len);
+	assert_int_equal(crypto_run(g, queue, &plan), VIRTIO_CRYPTO_OK);
+	crypto_take(g, &plan, plan.dst, seen, len);
+	assert_memory_equal(seen, plain, len);
+}
+
+static const struct {
+	const char *name;
+	struct crypto_plan plan;
+	uint32_t max; /* bytes: a ring has only so many descriptors */
+} layouts[] = {
+	{ "as drivers do", { .src = SRC, .dst = DST }, MAX_LEN },
+	{ "in place", { .src = SRC, .dst = SRC }, MAX_LEN },
+	{ "on odd addresses", { .src = SRC + 3, .dst = DST + 5 }, MAX_LEN },
+	{ "through a table", { .src = SRC, .dst = DST, .table = true }, MAX_LEN },
+	{ "in adjacent pages", { .src = SRC, .dst = DST, .piece = 4096 }, MAX_LEN },
+	{ "in pieces", { .src = SRC, .dst = DST, .piece = 4096, .gap = 64 }, MAX_LEN },
+	{ "in pieces that are no blocks", { .src = SRC, .dst = DST, .piece = 7, .gap = 1, .table = true }, 2400 },
+	{ "in single bytes", { .src = SRC, .dst = DST, .piece = 1, .gap = 1 }, 64 },
+	{ "in pieces, in place", { .src = SRC, .dst = SRC, .piece = 100, .gap = 3 }, 2400 },
+	{ "with bytes behind them", { .src = SRC, .dst = DST, .src_more = 100, .dst_more = 200 }, 4096 },
+};
+
+static void every_algorithm(void **state)
+{
+	static const uint32_t lengths[] = { 16, 17, 64, 1000, 4096, 65536, 65536 + 16 };
+	struct crypto_guest *g = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(ciphers); i++) {
+		struct sessions sessions = make(g, i);
+
+		for (size_t j = 0; j < ARRAY_SIZE(layouts); j++)
+			for (size_t k = 0; k < ARRAY_SIZE(lengths); k++)
+				if (lengths[k] <= layouts[j].max && lengths[k] % ciphers[i].unit == 0)
+					both_ways(g, (unsigned int)(k % CRYPTO_DATA_QUEUES), &sessions,
+						  &layouts[j].plan, i, lengths[k]);
+		end(g, &sessions);
+	}
+}
+
+/* What lies between destination and status, and behind the source, is nobody's business. */
+static void nothing_else_is_written(void **state)
+{
+	struct crypto_guest *g = *state;
+	struct sessions sessions = make(g, 3);
+	struct crypto_plan plan = { .src = SRC, .dst = DST, .dst_more = 64 };
+
+	memset(crypto_heap(g, DST), 0x77, 256);
+	both_ways(g, 0, &sessions, &plan, 3, 128);
+	for (uint32_t i = 128; i < 256; i++)
+		assert_int_equal(crypto_heap(g, DST)[i], 0x77);
+	end(g, &sessions);
+}
+
+static void of_no_bytes(void **state)
+{
+	struct crypto_guest *g = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(ciphers); i++) {
+		struct sessions sessions = make(g, i);
+		const struct crypto_plan plan = { .opcode = VIRTIO_CRYPTO_CIPHER_ENCRYPT,
+						  .session = sessions.encrypt,
+						  .iv = iv,
+						  .iv_len = ciphers[i].iv_len };
+
+		assert_int_equal(crypto_run(g, 0, &plan), ciphers[i].min ? VIRTIO_CRYPTO_ERR : VIRTIO_CRYPTO_OK);
+		end(g, &sessions);
+	}
+}
+
+/* Many at once, on all queues, with results that are all different. */
+static void many_in_flight(void **state)
+{
+	enum { N = 20, LEN = 4096 };
+	struct crypto_guest *g = *state;
+	struct sessions sessions = make(g, 3);
+
+	encrypt("AES-128-CBC", LEN);
+	for (int round = 0; round < 20; round++) {
+		struct crypto_job *jobs[N];
+
+		for (uint32_t i = 0; i < N; i++) {
+			const struct crypto_plan plan = { .opcode = VIRTIO_CRYPTO_CIPHER_ENCRYPT,
+							  .session = sessions.encrypt,
+							  .iv = iv,
+							  .iv_len = 16,
+							  .src_len = LEN,
+							  .dst_len = LEN,
+							  .src = SRC,
+							  .dst = DST + i * LEN };
+
+			crypto_put(g, &plan, plan.src, plain, LEN);
+			memset(crypto_heap(g, plan.dst), 0, LEN);
+			jobs[i] = crypto_plan_send(g, i % CRYPTO_DATA_QUEUES, &plan);
+		}
+		for (uint32_t i = 0; i < N; i++) {
+			assert_int_equal(crypto_finish(g, i % CRYPTO_DATA_QUEUES, jobs[i]), VIRTIO_CRYPTO_OK);
+			assert_memory_equal(crypto_heap(g, DST + i * LEN), secret, LEN);
+		}
+	}
+	end(g, &sessions);
+}
+
+static void configuration(void **state)
+{
+	struct crypto_guest *g = *state;
+	struct virtio_crypto_config config;
+	struct error error = { 0 };
+
+	assert_int_equal(frontend_get_config(g->frontend, 0, &config, sizeof(config), &error), 0);
+	assert_int_equal(le32toh(config.status), VIRTIO_CRYPTO_S_HW_READY);
+	assert_int_equal(le32toh(config.max_dataqueues), CRYPTO_DATA_QUEUES);
+	assert_true(le32toh(config.crypto_services) & 1u << VIRTIO_CRYPTO_SERVICE_CIPHER);
+	assert_int_equal(le32toh(config.crypto_services) &
+				 ~(1u << VIRTIO_CRYPTO_SERVICE_CIPHER | 1u << VIRTIO_CRYPTO_SERVICE_AKCIPHER),
+			 0);
+	assert_int_equal(le32toh(config.cipher_algo_l), 1u << 2 | 1u << 3 | 1u << 4 | 1u << 13);
+	assert_int_equal(config.cipher_algo_h, 0);
+	assert_int_equal(config.hash_algo | config.mac_algo_l | config.mac_algo_h | config.aead_algo, 0);
+	assert_int_equal(le32toh(config.max_cipher_key_len), 64);
+	assert_true(le64toh(config.max_size) >= 1u << 20);
+}
+
+/* Where no plugin serves it, nothing is promised, and nothing made. */
+static void nothing_is_served(void **state)
+{
+	const struct crypto_make cbc = { .algorithm = VIRTIO_CRYPTO_CIPHER_AES_CBC,
+					 .direction = VIRTIO_CRYPTO_OP_ENCRYPT,
+					 .key = key,
+					 .key_len = 16 };
+	struct virtio_crypto_config config;
+	struct error error = { 0 };
+	struct crypto_guest *g;
+
+	crypto_rig_start("fault", "");
+	g = crypto_open();
+	assert_int_equal(frontend_get_config(g->frontend, 0, &config, sizeof(config), &error), 0);
+	assert_int_equal(config.status | config.crypto_services | config.cipher_algo_l | config.akcipher_algo, 0);
+	assert_int_equal(crypto_create(g, &cbc, NULL), VIRTIO_CRYPTO_NOTSUPP);
+	crypto_close(g);
+	rig_stop();
+}
+
+/* ---- sessions and what happens to the worker ---- */
+
+static void sessions_outlive_the_worker(void **state)
+{
+	struct crypto_guest *g = *state;
+	const struct crypto_plan layout = { .src = SRC, .dst = DST };
+	struct sessions sessions[ARRAY_SIZE(ciphers)];
+
+	for (size_t i = 0; i < ARRAY_SIZE(ciphers); i++)
+		sessions[i] = make(g, i);
+	for (int death = 0; death < 3; death++) {
+		rig_wait_gone(rig_kill_worker());
+		for (size_t i = 0; i < ARRAY_SIZE(ciphers); i++)
+			both_ways(g, (unsigned int)(i % CRYPTO_DATA_QUEUES), &sessions[i], &layout, i, 4096);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(ciphers); i++)
+		end(g, &sessions[i]);
+	assert_int_equal(crypto_destroy(g, 0, sessions[0].encrypt), VIRTIO_CRYPTO_INVSESS);
+}
+
+/* Requests under way and on their way when the worker is killed are answered, and rightly. */
+static void killed_with_requests(void **state)
+{
+	enum { N = 24, LEN = 65536 };
+	struct crypto_guest *g = *state;
+	struct sessions sessions = make(g, 3);
+
+	encrypt("AES-128-CBC", LEN);
+	for (int round = 0; round < 5; round++) {
+		struct crypto_job *jobs[N];
+
+		for (uint32_t i = 0; i < N; i++) {
+			const struct crypto_plan plan = { .opcode = VIRTIO_CRYPTO_CIPHER_ENCRYPT,
+							  .session = sessions.encrypt,
+							  .iv = iv,
+							  .iv_len = 16,
+							  .src_len = LEN,
+							  .dst_len = LEN,
+							  .src = SRC,
+							  .dst = DST + i * LEN,
+							  .piece = i % 2 ? 4096 : 0,
+							  .table = true };
+
+			crypto_put(g, &plan, plan.src, plain, LEN);
+			memset(crypto_heap(g, plan.dst), 0, LEN);
+			jobs[i] = crypto_plan_send(g, i % CRYPTO_DATA_QUEUES, &plan);
+			if (i == (uint32_t)round * 5)
+				rig_kill_worker();
+		}
+		for (uint32_t i = 0; i < N; i++) {
+			assert_int_equal(crypto_finish(g, i % CRYPTO_DATA_QUEUES, jobs[i]), VIRTIO_CRYPTO_OK);
+			assert_memory_equal(crypto_heap(g, DST + i * LEN), secret, LEN);
+		}
+	}
+	end(g, &sessions);
+}
+
+/* A request to make one is answered once, with one session, though the worker dies in between. */
+static void made_once(void **state)
+{
+	struct crypto_guest *g;
+	uint64_t ids[8];
+
+	crypto_rig_start("openssl", "[limits]\nkeys = 8\n");
+	g = crypto_open();
+	for (int round = 0; round < 4; round++) {
+		for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+			if (i == 3)
+				rig_kill_worker();
+			ids[i] = crypto_cipher_session(g, VIRTIO_CRYPTO_CIPHER_AES_CBC, VIRTIO_CRYPTO_OP_ENCRYPT, key,
+						       16);
+			for (size_t j = 0; j < i; j++)
+				assert_true(ids[i] != ids[j]);
+		}
+		/* None was made beside. */
+		assert_int_equal(crypto_create(g,
+					       &(struct crypto_make){ .algorithm = VIRTIO_CRYPTO_CIPHER_AES_CBC,
+								      .direction = VIRTIO_CRYPTO_OP_ENCRYPT,
+								      .key = key,
+								      .key_len = 16 },
+					       NULL),
+				 VIRTIO_CRYPTO_NOSPC);
+		for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+			if (i == 5)
+				rig_kill_worker();
+			assert_int_equal(crypto_destroy(g, 0, ids[i]), VIRTIO_CRYPTO_OK);
+		}
+	}
+	crypto_close(g);
+	rig_stop();
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(every_algorithm),
+		T(nothing_else_is_written),
+		T(of_no_bytes),
+		T(many_in_flight),
+		T(configuration),
+		cmocka_unit_test(nothing_is_served),
+		T(sessions_outlive_the_worker),
+		T(killed_with_requests),
+		cmocka_unit_test(made_once),
+	};
+
+	fill();
+	return cmocka_run_group_tests_name("daemon-crypto", tests, NULL, NULL);
+}
