@@ -64,6 +64,8 @@ struct probe *harness_probe(const char *name)
 	probe->unload = NULL;
 	probe->batch = NULL;
 	probe->run_batch = NULL;
+	probe->key_check = NULL;
+	probe->key_gone = NULL;
 	probe->violations = probe->batches = probe->runs = probe->opens = probe->closes = 0;
 	return probe;
 }

@@ -142,6 +142,20 @@ static void buffer_gone(uint64_t buffer)
 	leave();
 }
 
+#ifdef PROBE_KEYS
+static int key_check(const struct vaccel_plugin_crypto_key *key, uint32_t *ret_bits,
+		     const struct vaccel_plugin_report *report)
+{
+	return probe_control.key_check ? probe_control.key_check(key, ret_bits, report) : 0;
+}
+
+static void key_gone(uint64_t key)
+{
+	if (probe_control.key_gone)
+		probe_control.key_gone(key);
+}
+#endif
+
 static const char *hardware(void)
 {
 	return "a test's function";
@@ -150,9 +164,12 @@ static const char *hardware(void)
 static const struct vaccel_plugin_key keys[] = { { "key", "anything but 'bad'" } };
 
 static const struct vaccel_op_impl ops[] = {
-	VACCEL_IMPL(NOOP, run),		  VACCEL_IMPL(SGEMM, run), VACCEL_IMPL(DGEMM, run),
+	VACCEL_IMPL(NOOP, run),		  VACCEL_IMPL(SGEMM, run),    VACCEL_IMPL(DGEMM, run),
 #ifdef PROBE_MODELS
 	VACCEL_IMPL(IMAGE_CLASSIFY, run), VACCEL_IMPL(INFER, run),
+#endif
+#ifdef PROBE_KEYS
+	VACCEL_IMPL(CIPHER, run),	  VACCEL_IMPL(AKCIPHER, run),
 #endif
 };
 
@@ -178,5 +195,9 @@ static const struct vaccel_plugin plugin = {
 	.unload = unload,
 	.hardware = hardware,
 	.buffer_gone = buffer_gone,
+#ifdef PROBE_KEYS
+	.key_check = key_check,
+	.key_gone = key_gone,
+#endif
 };
 VACCEL_PLUGIN(plugin);

@@ -18,6 +18,10 @@ struct probe {
 	/* Of those for models; NULL: nothing runs together, and what does succeeds. */
 	void (*batch)(const struct vaccel_plugin_call *call, struct vaccel_plugin_batch *ret_batch);
 	void (*run_batch)(const struct vaccel_plugin_call *const *calls, int *results, size_t n);
+	/* Of those for keys. */
+	int (*key_check)(const struct vaccel_plugin_crypto_key *key, uint32_t *ret_bits,
+			 const struct vaccel_plugin_report *report);
+	void (*key_gone)(uint64_t key);
 	const struct vaccel_plugin_host *host; /* that load() was given */
 
 	atomic_int violations; /* of the thread model, or of "one callback at a time" */
