@@ -12,6 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/crypt.h"
@@ -348,6 +351,62 @@ static void worker_dies_before_it_answers(void **state)
 	crypt_close(asked.crypt);
 }
 
+/*
+ * Lets the worker do what it is asked, and kills it when it is about to say so: at its next sendmsg(2). False: it cannot be
+ * traced by us.
+ */
+static bool die_before_acknowledging(struct asked *asked, void *(*ask)(void *))
+{
+	pid_t worker = rig_worker(0);
+	struct __ptrace_syscall_info info;
+	pthread_t thread;
+	int status;
+
+	if (ptrace(PTRACE_SEIZE, worker, NULL, PTRACE_O_TRACESYSGOOD) < 0)
+		return false;
+	assert_int_equal(ptrace(PTRACE_INTERRUPT, worker, NULL, NULL), 0);
+	assert_int_equal(pthread_create(&thread, NULL, ask, asked), 0);
+	do {
+		assert_int_equal(waitpid(worker, &status, __WALL), worker);
+		assert_true(WIFSTOPPED(status));
+		if (ptrace(PTRACE_GET_SYSCALL_INFO, worker, sizeof(info), &info) > 0 &&
+		    info.op == PTRACE_SYSCALL_INFO_ENTRY && info.entry.nr == SYS_sendmsg)
+			break;
+	} while (ptrace(PTRACE_SYSCALL, worker, NULL, NULL) == 0);
+	kill(worker, SIGKILL);
+	/* Until we have seen it the supervisor does not. */
+	while (waitpid(worker, &status, __WALL) == worker && !WIFSIGNALED(status))
+		;
+	pthread_join(thread, NULL);
+	assert_int_equal(asked->result, 0);
+	return true;
+}
+
+static void worker_dies_when_it_is_done(void **state)
+{
+	struct asked asked = { .crypt = open_crypt() };
+	struct error error = { 0 };
+	int64_t first;
+
+	for (size_t i = 0; i < LIMIT - 1; i++)
+		assert_true(create_cbc(asked.crypt, SESSION_OLD, nist_key, 16, VIRTIO_CRYPTO_OP_ENCRYPT) >= 0);
+	/* The last one that may be: made twice, it would be refused. */
+	if (!die_before_acknowledging(&asked, ask_create))
+		skip();
+	assert_true(asked.id >= 0);
+	expect_nist(asked.crypt, asked.id);
+	assert_true(create_cbc(asked.crypt, SESSION_OLD, nist_key, 16, VIRTIO_CRYPTO_OP_ENCRYPT) == -1);
+	first = asked.id;
+	/* Closed by a worker that could not say so any more, which is no failure of the next one. */
+	assert_true(die_before_acknowledging(&asked, ask_end));
+	assert_int_equal(crypt_end(asked.crypt, (uint64_t)first, true, &error), -EREMOTEIO);
+	/* Its number was used up: the next one is not taken for it. */
+	assert_true(die_before_acknowledging(&asked, ask_create));
+	assert_true(asked.id >= 0 && asked.id != first);
+	expect_nist(asked.crypt, asked.id);
+	crypt_close(asked.crypt);
+}
+
 struct deaths {
 	atomic_uint done; /* by workers, which therefore are ready */
 	atomic_bool stop;
@@ -406,6 +465,7 @@ int main(void)
 		T(as_many_as_allowed),
 		T(worker_dies_between),
 		T(worker_dies_before_it_answers),
+		T(worker_dies_when_it_is_done),
 		T(once_each),
 	};
 
