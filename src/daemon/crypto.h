@@ -34,7 +34,8 @@ struct crypto_request {
 	struct crypto_wire wire;
 	uint8_t iv[CRYPTO_MAX_IV];
 	struct vaccel_akcipher_answer answer;
-	uint8_t *status; /* in guest memory; NULL: of the control queue */
+	bool control;	 /* of the control queue */
+	uint8_t *status; /* in guest memory; of a data queue */
 	struct crypto_pieces source, destination, response;
 	struct iovec pieces[CRYPTO_PIECES];
 	struct iovec *more; /* in the place of pieces, when those are not enough */

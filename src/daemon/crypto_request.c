@@ -102,14 +102,14 @@ static int decode_control(struct request *request, const struct vq_chain *chain,
 	return r;
 }
 
-/* The last byte that may be written; NULL: there is none. */
+/* The last byte that may be written. There is one. */
 HOT static uint8_t *find_status(const struct vq_chain *chain)
 {
 	size_t i = chain->n_writable;
 
-	while (i > 0 && chain->writable[i - 1].iov_len == 0)
+	while (i > 1 && chain->writable[i - 1].iov_len == 0)
 		i--;
-	return i ? (uint8_t *)chain->writable[i - 1].iov_base + chain->writable[i - 1].iov_len - 1 : NULL;
+	return (uint8_t *)chain->writable[i - 1].iov_base + chain->writable[i - 1].iov_len - 1;
 }
 
 HOT static int find_arguments(struct request *request, const struct vq_chain *chain, struct error *error)
@@ -139,9 +139,6 @@ HOT static int decode_data(struct request *request, const struct vq_chain *chain
 	uint8_t header[CRYPTO_DATA_HEADER];
 	int r;
 
-	if (chain->readable_len < sizeof(header))
-		return error_set(error, -EBADMSG, "request: %" PRIu64 " bytes, its header has %zu", chain->readable_len,
-				 sizeof(header));
 	copy_from(chain->readable, chain->n_readable, 0, header, sizeof(header));
 	r = crypto_wire_data(header, chain->readable_len, chain->writable_len, &crypto->wire, error);
 	if (r < 0)
@@ -160,10 +157,11 @@ HOT int crypto_decode(struct request *request, const struct vq_chain *chain, str
 	crypto->message = NULL;
 	crypto->more = NULL;
 	crypto->source.n = crypto->destination.n = crypto->response.n = 0;
-	crypto->status = is_control(request->ring) ? NULL : find_status(chain);
+	crypto->control = is_control(request->ring);
 	if (chain->writable_len == 0)
 		return 1;
-	r = crypto->status ? decode_data(request, chain, error) : decode_control(request, chain, error);
+	crypto->status = find_status(chain);
+	r = crypto->control ? decode_control(request, chain, error) : decode_data(request, chain, error);
 	request->decoded_ns = request->popped_ns ? now_ns() : 0;
 	return r;
 }
@@ -216,13 +214,12 @@ static void free_message(struct crypto_request *crypto)
 HOT void crypto_answer(struct request *request, int result, uint64_t value, const struct error *error)
 {
 	struct crypto_request *crypto = &request->crypto;
-	bool control = !crypto->status;
-	uint8_t status = crypto_status(result, control && crypto->wire.kind == CRYPTO_CREATE);
+	uint8_t status = crypto_status(result, crypto->control && crypto->wire.kind == CRYPTO_CREATE);
 	uint32_t written;
 
 	if (result < 0)
 		value = 0;
-	if (control) {
+	if (crypto->control) {
 		written = answer_control(request, value, status);
 	} else {
 		*crypto->status = status;
@@ -416,6 +413,9 @@ HOT static int prepare(struct request *request, struct error *error)
 	struct state_key key;
 	int r = crypto_session_about(conn, wire->session, &key, error);
 
+	if (r == -ESTALE && request->begun)
+		r = error_set(error, -EOWNERDEAD,
+			      "interrupted: the host's worker died in it, and its session is gone since");
 	if (r == 0)
 		r = check_size(request, error);
 	if (r == 0)
@@ -439,7 +439,7 @@ HOT void crypto_run(struct request *request)
 	struct error error = { 0 };
 	int r;
 
-	if (!request->crypto.status) {
+	if (request->crypto.control) {
 		run_control(request);
 		return;
 	}

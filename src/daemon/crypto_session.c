@@ -25,31 +25,16 @@ int crypto_session_home(struct wconn *conn, uint64_t *ret_session, struct error 
 	return r;
 }
 
-/* That no plugin serves it is better told before a guest relies on it. */
-static int check_served(const struct engine *engine, uint32_t opcode, struct error *error)
-{
-	uint32_t op = opcode == VIRTIO_CRYPTO_CIPHER_CREATE_SESSION ? VACCEL_OP_CIPHER : VACCEL_OP_AKCIPHER;
-	struct engine_op_info info;
-
-	for (size_t i = 0; engine_op_info(engine, i, &info); i++)
-		if (info.op == op && info.plugin[0])
-			return 0;
-	return error_set(error, -EOPNOTSUPP, "session: no plugin serves its algorithm");
-}
-
 int crypto_session_create(struct wconn *conn, uint64_t tag, const struct crypto_session *session, uint64_t *ret_id,
 			  struct error *error)
 {
-	struct engine *engine = conn->worker->engine;
 	struct state_key key;
 	uint64_t home = 0;
 	int r = crypto_session_key(session, &key, error);
 
 	if (r == 0)
-		r = check_served(engine, session->opcode, error);
-	if (r == 0)
 		r = crypto_session_home(conn, &home, error);
-	return r < 0 ? r : engine_key_import(engine, conn->id, home, tag, &key, ret_id, error);
+	return r < 0 ? r : engine_key_import(conn->worker->engine, conn->id, home, tag, &key, ret_id, error);
 }
 
 int crypto_session_destroy(struct wconn *conn, uint64_t id, bool again, struct error *error)

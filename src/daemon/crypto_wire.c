@@ -122,19 +122,18 @@ HOT static int read_lengths(const struct virtio_crypto_op_data_req *req, struct 
 	return 0;
 }
 
-/* The last writable byte is the status. */
+/* Behind the header, which is there. The last writable byte is the status. */
 HOT static int check_lengths(const struct crypto_wire *wire, uint64_t readable, uint64_t writable, struct error *error)
 {
-	uint64_t in =
-		(uint64_t)CRYPTO_DATA_HEADER + wire->iv_len + wire->src_len + (wire->verifies ? wire->dst_len : 0);
+	uint64_t in = (uint64_t)wire->iv_len + wire->src_len + (wire->verifies ? wire->dst_len : 0);
 	uint64_t out = (wire->verifies ? 0 : (uint64_t)wire->dst_len) + 1;
 
-	if (in > readable)
-		return error_set(error, -EBADMSG, "request: it needs %" PRIu64 " readable bytes, it has %" PRIu64, in,
-				 readable);
+	if (in > readable - CRYPTO_DATA_HEADER)
+		return error_set(error, -EBADMSG, "request: it says to have %" PRIu64 " bytes to read, it has %" PRIu64,
+				 in, readable - CRYPTO_DATA_HEADER);
 	if (out > writable)
-		return error_set(error, -EBADMSG, "request: it needs %" PRIu64 " writable bytes, it has %" PRIu64, out,
-				 writable);
+		return error_set(error, -EBADMSG,
+				 "request: it says to have %" PRIu64 " bytes to write, it has %" PRIu64, out, writable);
 	if (wire->iv_len > CRYPTO_MAX_IV)
 		return error_set(error, -EINVAL, "request: IV of %u bytes, no cipher has more than %d", wire->iv_len,
 				 CRYPTO_MAX_IV);
@@ -148,8 +147,12 @@ HOT int crypto_wire_data(const void *header, uint64_t readable, uint64_t writabl
 	uint32_t opcode;
 	int r;
 
+	*ret = (struct crypto_wire){ .kind = 0 };
+	if (readable < sizeof(req))
+		return error_set(error, -EBADMSG, "request: %" PRIu64 " bytes, its header has %zu", readable,
+				 sizeof(req));
 	memcpy(&req, header, sizeof(req));
-	*ret = (struct crypto_wire){ .session = le64toh(req.header.session_id) };
+	ret->session = le64toh(req.header.session_id);
 	opcode = le32toh(req.header.opcode);
 	for (size_t i = 0; i < ARRAY_SIZE(operations); i++) {
 		if (operations[i].opcode != opcode)
@@ -175,8 +178,6 @@ static int cipher_key(const struct crypto_session *session, struct state_key *re
 	if (session->direction != VIRTIO_CRYPTO_OP_ENCRYPT && session->direction != VIRTIO_CRYPTO_OP_DECRYPT)
 		return error_set(error, -EINVAL, "session: direction is %u, neither 1 (encrypt) nor 2 (decrypt)",
 				 session->direction);
-	if (!cipher_mode_takes_key(mode, session->key_len))
-		return error_set(error, -EINVAL, "session: %s takes no key of %u bytes", mode->name, session->key_len);
 	ret->type = VACCEL_KEY_AES;
 	ret->modes = 1u << mode->mode;
 	ret->rights = session->direction == VIRTIO_CRYPTO_OP_ENCRYPT ? VACCEL_MAY_ENCRYPT : VACCEL_MAY_DECRYPT;
@@ -204,9 +205,6 @@ static int akcipher_key(const struct crypto_session *session, struct state_key *
 	    !hash_known(session->hash))
 		return error_set(error, -EOPNOTSUPP, "session: algorithm %u with padding %u and hash %u is not known",
 				 session->algorithm, session->padding, session->hash);
-	if (!session->key_len || session->key_len > VACCEL_KEY_BYTES)
-		return error_set(error, -EINVAL, "session: key of %u bytes, not 1 to %d", session->key_len,
-				 VACCEL_KEY_BYTES);
 	for (size_t i = 0; i < ARRAY_SIZE(key_types); i++) {
 		if (key_types[i].type != session->kind)
 			continue;

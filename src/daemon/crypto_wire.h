@@ -62,7 +62,7 @@ size_t crypto_max_control(void);
 int crypto_wire_control(const void *message, size_t len, struct crypto_wire *ret_wire, struct error *error);
 
 /*
- * header: CRYPTO_DATA_HEADER bytes; the chain it comes from has so many readable and writable ones. -EBADMSG: too few;
+ * header: CRYPTO_DATA_HEADER bytes, or readable ones if those are fewer; the chain it comes from has so many. -EBADMSG: too few;
  * -EOPNOTSUPP; -EINVAL: an IV that is too long for any cipher. What depends on the session is not checked.
  */
 int crypto_wire_data(const void *header, uint64_t readable, uint64_t writable, struct crypto_wire *ret_wire,
@@ -70,7 +70,8 @@ int crypto_wire_data(const void *header, uint64_t readable, uint64_t writable, s
 
 /*
  * The key that a session is: type, mode, rights, and padding and hash as its note. ret_key->data is session->key.
- * -EOPNOTSUPP: algorithm, padding or hash are not known here; -EINVAL: a key or a direction that cannot be.
+ * -EOPNOTSUPP: algorithm, padding or hash are not known here; -EINVAL: a direction or a type of key that cannot be. Whether the
+ * key fits is not looked at: who takes it does (op/key.h).
  */
 int crypto_session_key(const struct crypto_session *session, struct state_key *ret_key, struct error *error);
 /* What was noted of one of RSA. */
