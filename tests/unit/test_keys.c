@@ -28,6 +28,7 @@ static const char *const settings[] = { "order.default=probe-keys", "engine.thre
 
 /* ---- what plugins are told ---- */
 
+static pthread_mutex_t seen_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct vaccel_plugin_crypto_key seen;
 static uint8_t seen_bytes[sizeof(secret)];
 static atomic_int n_gone;
@@ -48,8 +49,10 @@ static int encrypt(const struct vaccel_plugin_call *call)
 	const uint8_t *source = call->args[2].data, *key = call->key->data;
 	uint8_t *destination = call->args[3].data;
 
+	pthread_mutex_lock(&seen_lock);
 	seen = *call->key;
 	memcpy(seen_bytes, key, MIN(call->key->len, sizeof(seen_bytes)));
+	pthread_mutex_unlock(&seen_lock);
 	for (size_t i = 0; i < call->args[2].len; i++)
 		destination[i] = (uint8_t)(source[i] + key[i % call->key->len]);
 	return 0;
