@@ -10,6 +10,7 @@
 #include "fuzz.h"
 #include "ground.h"
 
+#include <endian.h>
 #include <errno.h>
 
 #include "daemon/worker.h"
@@ -103,11 +104,11 @@ static void set(const char *assignment)
 /* What does not change from one input to the next. */
 static void start(void)
 {
-	static const char *const settings[] = { "order.default=touch",	    TOUCH_SETTING,
-						"engine.threads=1",	    "limits.sessions=4",
-						"limits.buffers=4",	    "limits.extents=64",
-						"limits.buffer_bytes=16K",  "limits.request_bytes=64K",
-						"limits.gathered_bytes=64K" };
+	static const char *const settings[] = { "order.default=touch",	     TOUCH_SETTING,
+						"engine.threads=1",	     "limits.sessions=4",
+						"limits.buffers=4",	     "limits.extents=64",
+						"limits.buffer_bytes=16K",   "limits.request_bytes=64K",
+						"limits.gathered_bytes=64K", "limits.keys=4" };
 	struct error error = { 0 };
 
 	CHECK(config_load("", &config, &error) == 0);
@@ -173,6 +174,18 @@ static void build_arg(struct input *in, struct wire_request *wire, struct wire_e
 		arg->len = sum;
 }
 
+static void set_key(uint8_t *params)
+{
+	uint64_t keys[MAX_IDS], id;
+	struct state_key key;
+	uint32_t cursor = 0, n = 0;
+
+	while (n < MAX_IDS && state_key_next(worker.state, conn.id, &cursor, &key))
+		keys[n++] = key.id;
+	id = htole64(pick(keys, n, *params));
+	memcpy(params, &id, sizeof(id));
+}
+
 /* Returns the message's length. */
 static size_t build(struct input *in, const struct fuzz_request *plan, const struct ids *ids, uint8_t *message)
 {
@@ -199,6 +212,8 @@ static size_t build(struct input *in, const struct fuzz_request *plan, const str
 	for (uint32_t i = 0; i < plan->n_args % (OP_MAX_ARGS + 1u); i++)
 		build_arg(in, &wire, extents, ids);
 	input_bytes(in, params, wire.params_len);
+	if (plan->flags & FUZZ_REQUEST_KEY && wire.params_len >= sizeof(uint64_t))
+		set_key(params);
 	wire_encode(&wire, message);
 	return wire_encoded_len(&wire);
 }
@@ -329,5 +344,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		next(&in, &ids);
 	engine_owner_gone(worker.engine, conn.id);
 	CHECK(atomic_load(&worker.alias_budget) == 0 && worker.engine->copies == 0);
+	CHECK(state_n_keys(worker.state) == 0 && worker.engine->n_gone == 0);
 	return 0;
 }

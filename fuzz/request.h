@@ -15,6 +15,8 @@ enum {
 	FUZZ_REQUEST_BEGUN = 4,	    /* and a plugin began it */
 	FUZZ_REQUEST_WRITE =
 		8, /* is none: raw_len bytes that follow are put into the guest's memory, from offset op on */
+	/* Its parameters begin with the id of a key: the first byte says which, as object below, of those that there are. */
+	FUZZ_REQUEST_KEY = 16,
 };
 
 struct fuzz_request {

@@ -214,11 +214,12 @@ static void put_descriptions(struct out *out, uint32_t n_extents, uint32_t dtype
 }
 
 static void put_op(struct out *out, const struct op_desc *op, const struct op_request *request, bool registered,
-		   uint32_t n_extents)
+		   uint32_t n_extents, uint8_t flags)
 {
 	uint8_t params[OP_MAX_PARAMS];
 
-	put_request(out, (struct fuzz_request){ .type = VIRTIO_ACCEL_T_OP,
+	put_request(out, (struct fuzz_request){ .flags = flags,
+						.type = VIRTIO_ACCEL_T_OP,
 						.session = 2,
 						.op = op->id,
 						.params_len = (uint16_t)op->params_len,
@@ -230,7 +231,7 @@ static void put_op(struct out *out, const struct op_desc *op, const struct op_re
 			put_buffer(out, (uint8_t)arg->dir, i * 512, arg->len);
 		else
 			put_extents(out, (uint8_t)arg->dir, (uint32_t)(GROUND_A + i * 1024),
-				    (uint32_t)arg->len / n_extents, n_extents);
+				    (uint32_t)arg->len / n_extents, arg->len ? n_extents : 0);
 	}
 	op_params_encode(op, params, request->params);
 	put(out, params, op->params_len);
@@ -266,14 +267,39 @@ static void op_seed(const struct op_desc *op, bool registered, uint32_t n_extent
 	for (int i = 0; op->check_parsed && i < 2; i++) {
 		put_descriptions(&out, n_extents, i == 0 ? 99 : VACCEL_FLOAT32);
 		if (i == 0)
-			put_op(&out, op, &request, registered, n_extents);
+			put_op(&out, op, &request, registered, n_extents, 0);
 	}
-	put_op(&out, op, &request, registered, n_extents);
+	put_op(&out, op, &request, registered, n_extents, 0);
 	put_request(&out, (struct fuzz_request){ .type = VIRTIO_ACCEL_T_BUFFER_UNREGISTER, .session = 2, .object = 2 });
 	put_request(&out, (struct fuzz_request){ .type = VIRTIO_ACCEL_T_SESSION_CLOSE, .session = 2 });
 	/* Once more when all of it is gone. */
-	put_op(&out, op, &request, registered, n_extents);
+	put_op(&out, op, &request, registered, n_extents, 0);
 	save(&out, "request", "%s-%s%u", op->name, registered ? "buffer" : "extents", n_extents);
+}
+
+/* Imports a key and uses it, frees it, and uses it once more; ends with a key that goes with its session. */
+static void key_seed(uint32_t n_extents)
+{
+	const uint32_t ops[] = { VACCEL_OP_KEY_IMPORT, VACCEL_OP_CIPHER,     VACCEL_OP_KEY_FREE,
+				 VACCEL_OP_CIPHER,     VACCEL_OP_KEY_IMPORT, VACCEL_OP_CIPHER };
+	struct out out = { .len = 0 };
+
+	put_request(&out, (struct fuzz_request){ .type = VIRTIO_ACCEL_T_SESSION_OPEN });
+	for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
+		const struct op_desc *op = op_by_id(ops[i]);
+		struct op_request request = { .op = op->id,
+					      .n_args = (uint32_t)op->n_args,
+					      .params_len = (uint32_t)op->params_len };
+
+		for (size_t j = 0; j < op->n_args; j++)
+			request.args[j] = (struct op_arg){ .data = &out, .len = 64, .dir = some_dir(op->args[j].dirs) };
+		set_crypto(&request);
+		/* Of a session's only key. */
+		request.params[0] = op->id == VACCEL_OP_KEY_IMPORT ? request.params[0] : 2;
+		put_op(&out, op, &request, false, n_extents, op->id == VACCEL_OP_KEY_IMPORT ? 0 : FUZZ_REQUEST_KEY);
+	}
+	put_request(&out, (struct fuzz_request){ .type = VIRTIO_ACCEL_T_SESSION_CLOSE, .session = 2 });
+	save(&out, "request", "key-%u", n_extents);
 }
 
 /* One of each type as it travels, for the decoder alone. */
@@ -305,6 +331,8 @@ static void requests(void)
 		op_seed(op_at(i), false, 1);
 		op_seed(op_at(i), false, 2);
 	}
+	key_seed(1);
+	key_seed(2);
 	raw_seeds();
 }
 

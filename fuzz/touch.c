@@ -68,8 +68,29 @@ static bool tensors_are_right(const struct vaccel_plugin_call *call)
 	return true;
 }
 
+/* A key that the operation may have, in memory that is not the guest's. */
+static bool key_is_right(const struct vaccel_plugin_call *call)
+{
+	const struct vaccel_plugin_crypto_key *key = call->key;
+	const struct vaccel_cipher *cipher = call->params;
+	uint32_t right;
+
+	if (!key || !key->id || key->id != cipher->key || !key->data || !key->len || key->len > VACCEL_KEY_BYTES ||
+	    (fuzzed() && fuzzed()(key->data)))
+		return false;
+	if (call->op == VACCEL_OP_AKCIPHER)
+		return key->type == VACCEL_KEY_RSA_PUBLIC || key->type == VACCEL_KEY_RSA_PRIVATE;
+	right = cipher->direction == VACCEL_ENCRYPT ? VACCEL_MAY_ENCRYPT : VACCEL_MAY_DECRYPT;
+	return key->type == VACCEL_KEY_AES && key->rights & right && key->len >= 16 && key->len <= 64 &&
+	       (!key->modes || key->modes & 1u << cipher->mode) && call->args[2].len == call->args[3].len;
+}
+
 static int check(const struct vaccel_plugin_call *call)
 {
+	bool has_key = call->op == VACCEL_OP_CIPHER || call->op == VACCEL_OP_AKCIPHER;
+
+	if (has_key ? !key_is_right(call) : call->key != NULL)
+		return vaccel_plugin_error(&call->report, -EIO, "a key is not the operation's");
 	if (call->op != VACCEL_OP_IMAGE_CLASSIFY && call->op != VACCEL_OP_INFER)
 		return 0;
 	if (!is_private(&call->args[0]))
