@@ -62,7 +62,7 @@ static int parse_number(struct cli *cli, const struct cli_option *option, const 
 
 static int parse_choice(struct cli *cli, const struct cli_option *option, const char *text, int *ret_value)
 {
-	char cause[128] = "it must be one of:";
+	char cause[256] = "it must be one of:";
 
 	for (int i = 0; option->choices[i]; i++) {
 		if (!strcmp(option->choices[i], text)) {

@@ -70,7 +70,7 @@ _vaccel()
 	mapfile -t COMPREPLY < <(compgen -W "${all[*]}" -- "$current")
 	[[ $current != -* ]] || return
 	case $command in
-	plugin | classify) mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current") ;;
+	plugin | classify | cipher) mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current") ;;
 	models) _vaccel_model "$program" "$current" ;;
 	esac
 }

@@ -11,7 +11,8 @@ import fixture
 from fixture import NO_CONNECTION
 
 COMMANDS = (["info"], ["ping"], ["sgemm"], ["bench", "sgemm"], ["bench", "rtt"], ["stats"], ["models"],
-            ["infer", "-m", "x"], ["classify", "-m", "x", "a.png"])
+            ["infer", "-m", "x"], ["classify", "-m", "x", "a.png"],
+            ["cipher", "-c", "aes-128-ecb", "--key", "00" * 16, "-o", "x", "/dev/null"])
 
 
 class NoConnection(fixture.Test):

@@ -8,7 +8,7 @@ import subprocess
 import fixture
 from fixture import OK, USAGE
 
-COMMANDS = ["info", "ping", "sgemm", "bench", "plugin", "stats", "classify", "infer", "models"]
+COMMANDS = ["info", "ping", "sgemm", "bench", "plugin", "stats", "classify", "infer", "models", "cipher"]
 
 
 class Usage(fixture.Test):
