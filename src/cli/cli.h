@@ -110,8 +110,8 @@ struct cli_command {
 	int (*run)(struct cli *cli, void *options, int argc, char **argv);
 };
 
-extern const struct cli_command cmd_info, cmd_ping, cmd_cipher, cmd_classify, cmd_infer, cmd_models, cmd_sgemm, cmd_bench,
-	cmd_plugin, cmd_stats;
+extern const struct cli_command cmd_info, cmd_ping, cmd_cipher, cmd_classify, cmd_infer, cmd_models, cmd_sgemm,
+	cmd_bench, cmd_plugin, cmd_stats;
 
 /* One run of a subcommand. */
 struct cli {

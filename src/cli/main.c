@@ -7,7 +7,8 @@
 #include "cli/cli.h"
 
 static const struct cli_command *const commands[] = {
-	&cmd_info, &cmd_ping, &cmd_cipher, &cmd_classify, &cmd_infer, &cmd_models, &cmd_sgemm, &cmd_bench, &cmd_plugin, &cmd_stats,
+	&cmd_info,   &cmd_ping,	 &cmd_cipher, &cmd_classify, &cmd_infer,
+	&cmd_models, &cmd_sgemm, &cmd_bench,  &cmd_plugin,   &cmd_stats,
 };
 
 static void print_usage(FILE *file)

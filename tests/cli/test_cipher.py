@@ -19,6 +19,7 @@ IV = bytes(range(16, 32))
 NONCE = bytes(range(12))
 # A piece of the tool is a MiB, a block 16 bytes, and a data unit 512.
 LENGTHS = (0, 1, 15, 16, 17, 1000, (1 << 20) - 1, 1 << 20, (1 << 20) + 16, 9 * (1 << 20) + 7)
+LARGE = (1 << 20) + 1000
 HELD = KEY[:16]
 
 
@@ -277,7 +278,8 @@ class Local(Cipher, fixture.Test):
         tool = subprocess.Popen([fixture.PROGRAM, "cipher", "-t", self.url, "-c", "aes-128-ctr", "-k", self.key, "--iv",
                                  IV.hex(), "-o", "out"], stdin=reader, stderr=stderr, cwd=self.folder)
         os.close(reader)
-        os.write(writer, b"x" * 1000)
+        with os.fdopen(os.dup(writer), "wb") as pipe:
+            pipe.write(bytes(LARGE))
         for _ in range(600):
             if (self.folder / "out").exists():
                 break
@@ -303,7 +305,7 @@ class Local(Cipher, fixture.Test):
         self.assertEqual(tool.wait(60), OK)
         os.close(master)
         self.assertIn(b"MiB", said)
-        self.assertEqual(len(self.read("out")), 1000)
+        self.assertEqual(len(self.read("out")), LARGE)
 
 
 class Shm(Cipher, fixture.Test):
