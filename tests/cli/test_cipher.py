@@ -261,11 +261,13 @@ class Local(Cipher, fixture.Test):
                                IV.hex()], stdin=reader, stdout=subprocess.PIPE, cwd=self.folder) as tool:
             os.close(reader)
             os.write(writer, b"x" * (2 << 10))
+            shown = b""
             for _ in range(600):
-                if digits.encode() not in pathlib.Path(f"/proc/{tool.pid}/cmdline").read_bytes():
+                shown = pathlib.Path(f"/proc/{tool.pid}/cmdline").read_bytes()
+                # Before it was started there is nothing to see.
+                if b"--key" in shown and digits.encode() not in shown:
                     break
                 time.sleep(0.05)
-            shown = pathlib.Path(f"/proc/{tool.pid}/cmdline").read_bytes()
             os.close(writer)
             self.assertEqual(len(tool.stdout.read()), 2 << 10)
         self.assertNotIn(digits.encode(), shown)
@@ -278,19 +280,14 @@ class Local(Cipher, fixture.Test):
         tool = subprocess.Popen([fixture.PROGRAM, "cipher", "-t", self.url, "-c", "aes-128-ctr", "-k", self.key, "--iv",
                                  IV.hex(), "-o", "out"], stdin=reader, stderr=stderr, cwd=self.folder)
         os.close(reader)
+        # More than a pipe holds: when this returns, the tool has begun to read, and has its output.
         with os.fdopen(os.dup(writer), "wb") as pipe:
             pipe.write(bytes(LARGE))
-        for _ in range(600):
-            if (self.folder / "out").exists():
-                break
-            time.sleep(0.05)
         self.assertTrue((self.folder / "out").exists())
         return tool, writer
 
     def test_interrupted(self):
         tool, writer = self.interrupt(subprocess.DEVNULL)
-        # The file is there a moment before it is known as unfinished.
-        time.sleep(0.2)
         tool.send_signal(signal.SIGINT)
         self.assertEqual(tool.wait(60), -signal.SIGINT)
         os.close(writer)
