@@ -1,0 +1,656 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Keys that the host holds.
+ *
+ * A context of one is the key's name and a stream of the library's, which chains, pads and cuts up. Nothing is computed
+ * here, for the key is not here: what the host refuses or cannot do is an error, with its sentence.
+ *
+ * How an unchanged program gets at one: each key that the configuration names is an algorithm of its own, `vaccel-NAME`,
+ * with a key length of 0, so that whatever is passed as a key is not looked at, and no program has to make one up. It is not
+ * a second implementation of AES-256-CBC, though OpenSSL would let it be one, told apart by properties: a query that happens
+ * to match both would silently use another key than the program's. Nor is it a key of a store: OpenSSL 3.0 has no symmetric
+ * ones. Programs that are written for it may set the parameter "vaccel-key" of an AES context of the provider's.
+ *
+ * GCM with a key that may only decrypt: the host gives out nothing before the tag has been checked, so that the message is
+ * one update, and its tag has to be set before.
+ */
+#include <errno.h>
+#include <string.h>
+#include <openssl/crypto.h>
+#include <openssl/params.h>
+#include <openssl/rand.h>
+
+#include "provider.h"
+
+#define GCM_IV_BYTES  12u	  /* of IVs that are made here, and by default */
+#define MAX_AAD_BYTES (64u << 10) /* of a message in one piece */
+
+enum held_state {
+	HELD_NEW,  /* no data yet */
+	HELD_FED,  /* the stream has some */
+	HELD_DONE, /* over, or failed: needs an init */
+};
+
+struct held {
+	struct provider *provider;
+	struct host_key *key;
+	char name[VACCEL_KEY_NAME];
+	uint32_t mode, bits;
+	enum held_state state;
+	bool encrypt;
+	bool padding;
+	bool iv_set;
+	size_t iv_len;
+	uint8_t iv[MAX_IV_BYTES];
+	struct vaccel_stream *stream;
+	uint8_t tag[MAX_TAG_BYTES];
+	size_t tag_len; /* 0: none */
+	bool one_piece; /* GCM: a message is one request */
+	bool checked;	/* it was, and its tag fits */
+	uint8_t *aad;	/* of it */
+	size_t aad_len;
+};
+
+/* ---- Life ---- */
+
+static bool is_gcm(const struct held *held)
+{
+	return held->mode == VACCEL_GCM;
+}
+
+/* Of an opened key: -EINVAL if it is none that the context is for. */
+static int fits(const struct held *held, const struct host_key *key)
+{
+	const struct vaccel_key_about *about = host_key_about(key);
+
+	return about->type == VACCEL_KEY_AES && about->bits == held->bits && about->modes == 1u << held->mode &&
+			       about->held
+		       ? 0
+		       : -EINVAL;
+}
+
+/* The key at the host, opened again where the one that there was has gone with a daemon or is a parent's. */
+static int key_ready(struct held *held)
+{
+	struct host_key *key;
+	int r;
+
+	if (host_key_handle(held->key))
+		return 0;
+	host_key_unref(held->key);
+	held->key = NULL;
+	r = host_key_open(held->provider->host, held->name, &key);
+	if (r < 0)
+		return r;
+	r = fits(held, key);
+	if (r < 0)
+		host_key_unref(key);
+	else
+		held->key = key;
+	if (r == 0)
+		held->one_piece = is_gcm(held) && !(host_key_about(key)->rights & VACCEL_MAY_ENCRYPT);
+	return r;
+}
+
+struct held *held_new(struct provider *provider, const char *name, uint32_t mode, uint32_t bits)
+{
+	struct held *held = OPENSSL_zalloc(sizeof(*held));
+	int r;
+
+	if (!held)
+		return NULL;
+	held->provider = provider;
+	held->mode = mode;
+	held->bits = bits;
+	held->padding = true;
+	held->iv_len = mode == VACCEL_ECB ? 0 : mode == VACCEL_GCM ? GCM_IV_BYTES : AES_BLOCK;
+	if (strlen(name) < sizeof(held->name)) {
+		strcpy(held->name, name);
+		r = key_ready(held);
+	} else {
+		r = -ENOENT;
+	}
+	if (r == 0)
+		return held;
+	if (r == -EINVAL)
+		ERR_raise_data(ERR_LIB_PROV, PROV_R_INVALID_KEY, "vaccel: key %s is not for this cipher", name);
+	else
+		ERR_raise_data(ERR_LIB_PROV, PROV_R_MISSING_KEY, "vaccel: %s", vaccel_error());
+	held_free(held);
+	return NULL;
+}
+
+static void forget_message(struct held *held)
+{
+	vaccel_stream_free(held->stream);
+	held->stream = NULL;
+	OPENSSL_free(held->aad);
+	held->aad = NULL;
+	held->aad_len = 0;
+	held->checked = false;
+}
+
+void held_free(struct held *held)
+{
+	if (!held)
+		return;
+	forget_message(held);
+	host_key_unref(held->key);
+	OPENSSL_clear_free(held, sizeof(*held));
+}
+
+struct held *held_dup(const struct held *held)
+{
+	struct held *copy = OPENSSL_memdup(held, sizeof(*held));
+
+	if (!copy)
+		return NULL;
+	host_key_ref(copy->key);
+	copy->stream = NULL;
+	copy->aad = NULL;
+	if (held->aad)
+		copy->aad = OPENSSL_memdup(held->aad, held->aad_len);
+	if ((held->aad && !copy->aad) || (held->stream && vaccel_stream_dup(held->stream, &copy->stream) < 0)) {
+		held_free(copy);
+		(void)host_raise(PROV_R_NOT_SUPPORTED);
+		return NULL;
+	}
+	return copy;
+}
+
+int held_init(struct held *held, bool encrypt, const unsigned char *iv, size_t iv_len, const OSSL_PARAM *params)
+{
+	if (params && !held_set_params(held, params))
+		return 0;
+	/* A counter, or an IV of GCM, is never used twice; CBC begins again with the same, as OpenSSL's does. */
+	if (held->state != HELD_NEW && (held->mode == VACCEL_CTR || is_gcm(held)))
+		held->iv_set = false;
+	forget_message(held);
+	held->state = HELD_NEW;
+	held->encrypt = encrypt;
+	if (!iv || !held->iv_len)
+		return 1;
+	if (is_gcm(held) ? !iv_len || iv_len > MAX_IV_BYTES : iv_len != held->iv_len)
+		return raise_reason(PROV_R_INVALID_IV_LENGTH);
+	memcpy(held->iv, iv, iv_len);
+	held->iv_len = iv_len;
+	held->iv_set = true;
+	return 1;
+}
+
+/* ---- A message ---- */
+
+static int iv_ready(struct held *held)
+{
+	if (held->iv_set || !held->iv_len)
+		return 1;
+	if (!is_gcm(held) || !held->encrypt || held->iv_len < GCM_IV_BYTES)
+		return raise_reason(PROV_R_INVALID_IV_LENGTH);
+	if (RAND_bytes_ex(held->provider->library, held->iv, held->iv_len, 0) <= 0)
+		return 0;
+	held->iv_set = true;
+	return 1;
+}
+
+static struct vaccel_message whole_message(const struct held *held, unsigned char *out, const unsigned char *in,
+					   size_t len)
+{
+	return (struct vaccel_message){
+		.size = sizeof(struct vaccel_message),
+		.mode = held->mode,
+		.direction = held->encrypt ? VACCEL_ENCRYPT : VACCEL_DECRYPT,
+		.iv = held->iv_len ? held->iv : NULL,
+		.iv_len = held->iv_len,
+		.aad = held->aad,
+		.aad_len = held->aad_len,
+		.source = in,
+		.destination = out,
+		.len = len,
+	};
+}
+
+/* The context is over; what failed is told. */
+static int failed(struct held *held, int error)
+{
+	int reason = PROV_R_CIPHER_OPERATION_FAILED;
+
+	if (error == -EBADMSG)
+		reason = PROV_R_BAD_DECRYPT;
+	else if (error == -EINVAL)
+		reason = PROV_R_WRONG_FINAL_BLOCK_LENGTH;
+	else if (error == -EKEYREJECTED)
+		reason = PROV_R_INVALID_TAG;
+	(void)host_raise(reason);
+	if (held->key)
+		host_key_failed(held->key, error);
+	forget_message(held);
+	held->state = HELD_DONE;
+	return 0;
+}
+
+/* Makes the stream with which a message begins. */
+static int stream_ready(struct held *held, bool padding)
+{
+	struct vaccel_stream_options options = {
+		.size = sizeof(options),
+		.mode = held->mode,
+		.direction = held->encrypt ? VACCEL_ENCRYPT : VACCEL_DECRYPT,
+		.iv = held->iv_len ? held->iv : NULL,
+		.iv_len = held->iv_len,
+		.padding = padding && (held->mode == VACCEL_ECB || held->mode == VACCEL_CBC),
+	};
+	int r;
+
+	if (held->stream)
+		return 1;
+	if (held->state == HELD_DONE)
+		return raise_reason(PROV_R_INVALID_STATE);
+	if (!iv_ready(held))
+		return 0;
+	r = key_ready(held);
+	if (r == 0)
+		r = vaccel_stream_new(host_key_handle(held->key), &options, &held->stream);
+	return r < 0 ? failed(held, r) : 1;
+}
+
+/* A message's first request meets a daemon that was started since: its key is opened again, once. */
+static bool begin_again(struct held *held, int error, bool padding)
+{
+	if (held->state != HELD_NEW || error != -ESTALE)
+		return false;
+	host_key_failed(held->key, error);
+	vaccel_stream_free(held->stream);
+	held->stream = NULL;
+	return stream_ready(held, padding);
+}
+
+static int stream_aad(struct held *held, const unsigned char *in, size_t len)
+{
+	int r;
+
+	if (!stream_ready(held, false))
+		return 0;
+	r = vaccel_stream_aad(held->stream, in, len);
+	if (r < 0 && begin_again(held, r, false))
+		r = vaccel_stream_aad(held->stream, in, len);
+	if (r < 0)
+		return failed(held, r);
+	held->state = HELD_FED;
+	return 1;
+}
+
+static int stream_data(struct held *held, unsigned char *out, size_t *ret_len, size_t room, const unsigned char *in,
+		       size_t len, bool padding)
+{
+	int r;
+
+	if (!stream_ready(held, padding))
+		return 0;
+	r = vaccel_stream_update(held->stream, in, len, out, room, ret_len);
+	if (r < 0 && begin_again(held, r, padding))
+		r = vaccel_stream_update(held->stream, in, len, out, room, ret_len);
+	if (r == -ERANGE)
+		return raise_reason(PROV_R_OUTPUT_BUFFER_TOO_SMALL);
+	if (r < 0)
+		return failed(held, r);
+	held->state = HELD_FED;
+	return 1;
+}
+
+static int whole_aad(struct held *held, const unsigned char *in, size_t len)
+{
+	uint8_t *aad;
+
+	if (held->state != HELD_NEW)
+		return raise_reason(PROV_R_INVALID_STATE);
+	if (len > MAX_AAD_BYTES - held->aad_len)
+		return raise_reason(PROV_R_LENGTH_TOO_LARGE);
+	aad = OPENSSL_realloc(held->aad, held->aad_len + len);
+	if (!aad)
+		return 0;
+	memcpy(aad + held->aad_len, in, len);
+	held->aad = aad;
+	held->aad_len += len;
+	return 1;
+}
+
+/* XTS: the data unit has the IV's number. GCM: all of the message. Neither leaves a state behind. */
+static int whole_data(struct held *held, unsigned char *out, size_t *ret_len, size_t room, const unsigned char *in,
+		      size_t len)
+{
+	struct vaccel_message message = whole_message(held, out, in, len);
+	int r = 0;
+
+	if (held->state == HELD_DONE)
+		return raise_reason(PROV_R_INVALID_STATE);
+	if (!iv_ready(held))
+		return 0;
+	if (room < len)
+		return raise_reason(PROV_R_OUTPUT_BUFFER_TOO_SMALL);
+	if (is_gcm(held) && !held->tag_len)
+		return raise_reason(PROV_R_TAG_NOT_SET);
+	message.tag = is_gcm(held) ? held->tag : NULL;
+	message.tag_len = is_gcm(held) ? held->tag_len : 0;
+	for (int attempt = 0; attempt < 2; attempt++) {
+		r = key_ready(held);
+		if (r == 0)
+			r = vaccel_cipher(host_key_handle(held->key), &message);
+		if (r != -ESTALE || !held->key)
+			break;
+		host_key_failed(held->key, r);
+	}
+	if (r < 0)
+		return failed(held, r == -EINVAL ? -EIO : r);
+	if (is_gcm(held))
+		held->state = HELD_DONE;
+	held->checked = true;
+	*ret_len = len;
+	return 1;
+}
+
+static int update(struct held *held, unsigned char *out, size_t *ret_len, size_t room, const unsigned char *in,
+		  size_t len, bool padding)
+{
+	int r;
+
+	*ret_len = 0;
+	if (!len)
+		return 1;
+	r = key_ready(held);
+	if (r < 0)
+		return failed(held, r == -EINVAL ? -EIO : r);
+	if (is_gcm(held) && !out) {
+		if (!(held->one_piece ? whole_aad(held, in, len) : stream_aad(held, in, len)))
+			return 0;
+		*ret_len = len;
+		return 1;
+	}
+	if (held->mode == VACCEL_XTS || held->one_piece)
+		return whole_data(held, out, ret_len, room, in, len);
+	return stream_data(held, out, ret_len, room, in, len, padding);
+}
+
+int held_update(struct held *held, unsigned char *out, size_t *ret_len, size_t room, const unsigned char *in,
+		size_t len)
+{
+	return update(held, out, ret_len, room, in, len, held->padding);
+}
+
+static int final_tag(struct held *held)
+{
+	int r;
+
+	if (held->encrypt)
+		held->tag_len = MAX_TAG_BYTES;
+	else if (!held->tag_len)
+		return raise_reason(PROV_R_TAG_NOT_SET);
+	r = vaccel_stream_final(held->stream, NULL, 0, held->tag, held->tag_len, NULL);
+	return r < 0 ? failed(held, r) : 1;
+}
+
+int held_final(struct held *held, unsigned char *out, size_t *ret_len, size_t room)
+{
+	int r;
+
+	*ret_len = 0;
+	if (held->mode == VACCEL_XTS || held->checked)
+		return 1;
+	if (held->one_piece)
+		return whole_data(held, NULL, ret_len, 0, NULL, 0);
+	if (!stream_ready(held, held->padding))
+		return 0;
+	if (is_gcm(held)) {
+		if (!final_tag(held))
+			return 0;
+	} else {
+		r = vaccel_stream_final(held->stream, out, room, NULL, 0, ret_len);
+		if (r == -ERANGE)
+			return raise_reason(PROV_R_OUTPUT_BUFFER_TOO_SMALL);
+		if (r < 0)
+			return failed(held, r);
+	}
+	forget_message(held);
+	held->state = HELD_DONE;
+	return 1;
+}
+
+/* EVP_Cipher(): whole blocks, without padding. */
+int held_once(struct held *held, unsigned char *out, size_t *ret_len, size_t room, const unsigned char *in, size_t len)
+{
+	if (!in && is_gcm(held))
+		return held_final(held, out, ret_len, room);
+	if ((held->mode == VACCEL_ECB || held->mode == VACCEL_CBC) && len % AES_BLOCK)
+		return raise_reason(PROV_R_CIPHER_OPERATION_FAILED);
+	return update(held, out, ret_len, room, in, len, false);
+}
+
+/* ---- Parameters ---- */
+
+static int get_one(struct held *held, OSSL_PARAM *param)
+{
+	const char *name = param->key;
+
+	if (strcmp(name, OSSL_CIPHER_PARAM_KEYLEN) == 0)
+		return OSSL_PARAM_set_size_t(param, 0);
+	if (strcmp(name, OSSL_CIPHER_PARAM_IVLEN) == 0)
+		return OSSL_PARAM_set_size_t(param, held->iv_len);
+	if (strcmp(name, OSSL_CIPHER_PARAM_PADDING) == 0)
+		return OSSL_PARAM_set_uint(param, held->padding);
+	if (strcmp(name, PARAM_KEY) == 0)
+		return OSSL_PARAM_set_utf8_string(param, held->name);
+	if (strcmp(name, OSSL_CIPHER_PARAM_AEAD_TAGLEN) == 0)
+		return OSSL_PARAM_set_size_t(param, held->tag_len ? held->tag_len : MAX_TAG_BYTES);
+	if (strcmp(name, OSSL_CIPHER_PARAM_IV) == 0)
+		return iv_ready(held) && (OSSL_PARAM_set_octet_string(param, held->iv, held->iv_len) ||
+					  OSSL_PARAM_set_octet_ptr(param, held->iv, held->iv_len));
+	if (strcmp(name, OSSL_CIPHER_PARAM_UPDATED_IV) == 0)
+		return 0; /* in the stream, or at the host */
+	if (strcmp(name, OSSL_CIPHER_PARAM_AEAD_TAG) == 0)
+		return held->encrypt && held->state == HELD_DONE && held->tag_len && param->data_size &&
+		       param->data_size <= held->tag_len &&
+		       OSSL_PARAM_set_octet_string(param, held->tag, param->data_size);
+	return 1;
+}
+
+int held_get_params(struct held *held, OSSL_PARAM *params)
+{
+	for (; params && params->key; params++)
+		if (!get_one(held, params))
+			return raise_reason(PROV_R_FAILED_TO_SET_PARAMETER);
+	return 1;
+}
+
+static int set_tag(struct held *held, const OSSL_PARAM *param)
+{
+	if (held->encrypt)
+		return raise_reason(PROV_R_TAG_NOT_NEEDED);
+	if (!param->data || !param->data_size || param->data_size > MAX_TAG_BYTES)
+		return raise_reason(PROV_R_INVALID_TAG);
+	memcpy(held->tag, param->data, param->data_size);
+	held->tag_len = param->data_size;
+	return 1;
+}
+
+static int set_iv_len(struct held *held, const OSSL_PARAM *param)
+{
+	size_t len;
+
+	if (!OSSL_PARAM_get_size_t(param, &len))
+		return raise_reason(PROV_R_FAILED_TO_GET_PARAMETER);
+	if (is_gcm(held) ? !len || len > MAX_IV_BYTES : len != held->iv_len)
+		return raise_reason(PROV_R_INVALID_IV_LENGTH);
+	if (len != held->iv_len)
+		held->iv_set = false;
+	held->iv_len = len;
+	return 1;
+}
+
+static int set_one(struct held *held, const OSSL_PARAM *param)
+{
+	unsigned int padding;
+	size_t len;
+
+	if (strcmp(param->key, OSSL_CIPHER_PARAM_PADDING) == 0) {
+		if (!OSSL_PARAM_get_uint(param, &padding))
+			return raise_reason(PROV_R_FAILED_TO_GET_PARAMETER);
+		held->padding = padding;
+		return 1;
+	}
+	if (strcmp(param->key, OSSL_CIPHER_PARAM_KEYLEN) == 0)
+		return OSSL_PARAM_get_size_t(param, &len) ? 1 : raise_reason(PROV_R_FAILED_TO_GET_PARAMETER);
+	if (strcmp(param->key, OSSL_CIPHER_PARAM_IVLEN) == 0)
+		return set_iv_len(held, param);
+	if (strcmp(param->key, OSSL_CIPHER_PARAM_AEAD_TAG) == 0 && is_gcm(held))
+		return set_tag(held, param);
+	if (strcmp(param->key, OSSL_CIPHER_PARAM_AEAD_TLS1_AAD) == 0 ||
+	    strcmp(param->key, OSSL_CIPHER_PARAM_AEAD_TLS1_IV_FIXED) == 0 ||
+	    strcmp(param->key, OSSL_CIPHER_PARAM_AEAD_TLS1_SET_IV_INV) == 0)
+		return raise_reason(PROV_R_NOT_SUPPORTED); /* TLS makes its keys itself */
+	return 1;
+}
+
+int held_set_params(struct held *held, const OSSL_PARAM *params)
+{
+	for (; params && params->key; params++)
+		if (!set_one(held, params))
+			return 0;
+	return 1;
+}
+
+/* ---- OpenSSL's functions ---- */
+
+static void *slot_new(void *opaque, size_t index)
+{
+	struct provider *provider = opaque;
+	const struct held_key *key = &provider->held[index];
+
+	return index < provider->n_held ? held_new(provider, key->name, key->mode, key->bits) : NULL;
+}
+
+static void slot_free(void *held)
+{
+	held_free(held);
+}
+
+static void *slot_dup(void *held)
+{
+	return held_dup(held);
+}
+
+static int slot_encrypt(void *held, const unsigned char *key, size_t key_len, const unsigned char *iv, size_t iv_len,
+			const OSSL_PARAM params[])
+{
+	return held_init(held, true, iv, iv_len, params);
+}
+
+static int slot_decrypt(void *held, const unsigned char *key, size_t key_len, const unsigned char *iv, size_t iv_len,
+			const OSSL_PARAM params[])
+{
+	return held_init(held, false, iv, iv_len, params);
+}
+
+static int slot_update(void *held, unsigned char *out, size_t *ret_len, size_t room, const unsigned char *in,
+		       size_t len)
+{
+	return held_update(held, out, ret_len, room, in, len);
+}
+
+static int slot_final(void *held, unsigned char *out, size_t *ret_len, size_t room)
+{
+	return held_final(held, out, ret_len, room);
+}
+
+static int slot_once(void *held, unsigned char *out, size_t *ret_len, size_t room, const unsigned char *in, size_t len)
+{
+	return held_once(held, out, ret_len, room, in, len);
+}
+
+static int slot_get(void *held, OSSL_PARAM params[])
+{
+	return held_get_params(held, params);
+}
+
+static int slot_set(void *held, const OSSL_PARAM params[])
+{
+	return held_set_params(held, params);
+}
+
+static const OSSL_PARAM *gettable(void *held, void *provider)
+{
+	static const OSSL_PARAM list[] = {
+		OSSL_PARAM_size_t(OSSL_CIPHER_PARAM_KEYLEN, NULL),
+		OSSL_PARAM_size_t(OSSL_CIPHER_PARAM_IVLEN, NULL),
+		OSSL_PARAM_uint(OSSL_CIPHER_PARAM_PADDING, NULL),
+		OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_IV, NULL, 0),
+		OSSL_PARAM_size_t(OSSL_CIPHER_PARAM_AEAD_TAGLEN, NULL),
+		OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, NULL, 0),
+		OSSL_PARAM_utf8_string(PARAM_KEY, NULL, 0),
+		OSSL_PARAM_END,
+	};
+
+	return list;
+}
+
+static const OSSL_PARAM *settable(void *held, void *provider)
+{
+	static const OSSL_PARAM list[] = {
+		OSSL_PARAM_uint(OSSL_CIPHER_PARAM_PADDING, NULL),
+		OSSL_PARAM_size_t(OSSL_CIPHER_PARAM_KEYLEN, NULL),
+		OSSL_PARAM_size_t(OSSL_CIPHER_PARAM_IVLEN, NULL),
+		OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, NULL, 0),
+		OSSL_PARAM_END,
+	};
+
+	return list;
+}
+
+#define FUNCTION(id, function)                                    \
+	{                                                         \
+		OSSL_FUNC_CIPHER_##id, (void (*)(void))(function) \
+	}
+#define CONSTANTS(mode, flags, block_len, iv_len)                                            \
+	static int constants_##mode(OSSL_PARAM params[])                                     \
+	{                                                                                    \
+		return cipher_constants(params, VACCEL_##mode, flags, 0, block_len, iv_len); \
+	}
+CONSTANTS(ECB, 0, 16, 0)
+CONSTANTS(CBC, 0, 16, 16)
+CONSTANTS(CTR, 0, 1, 16)
+CONSTANTS(XTS, FLAG_CUSTOM_IV, 1, 16)
+CONSTANTS(GCM, FLAG_AEAD | FLAG_CUSTOM_IV, 1, 12)
+
+/* OpenSSL hands its functions no pointer of ours from the table: which key it is, and of what mode, is the function's own. */
+/* clang-format off: a table of functions */
+#define FUNCTIONS(slot, mode)                                                                                          \
+	{                                                                                                              \
+		FUNCTION(NEWCTX, slot_new_##slot), FUNCTION(FREECTX, slot_free), FUNCTION(DUPCTX, slot_dup),           \
+			FUNCTION(ENCRYPT_INIT, slot_encrypt), FUNCTION(DECRYPT_INIT, slot_decrypt),                    \
+			FUNCTION(UPDATE, slot_update), FUNCTION(FINAL, slot_final), FUNCTION(CIPHER, slot_once),       \
+			FUNCTION(GET_PARAMS, constants_##mode), FUNCTION(GET_CTX_PARAMS, slot_get),                    \
+			FUNCTION(SET_CTX_PARAMS, slot_set), FUNCTION(GETTABLE_PARAMS, cipher_gettable_constants),      \
+			FUNCTION(GETTABLE_CTX_PARAMS, gettable), FUNCTION(SETTABLE_CTX_PARAMS, settable), { 0, NULL }, \
+	}
+#define SLOTS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+#define SLOT(n)                                   \
+	static void *slot_new_##n(void *provider) \
+	{                                         \
+		return slot_new(provider, n);     \
+	}
+SLOTS(SLOT)
+#undef SLOT
+
+static const OSSL_DISPATCH functions[MAX_HELD_KEYS][VACCEL_GCM + 1][15] = {
+#define SLOT(n)                                                                                                       \
+	[n] = {                                                                                                       \
+		[VACCEL_ECB] = FUNCTIONS(n, ECB), [VACCEL_CBC] = FUNCTIONS(n, CBC), [VACCEL_CTR] = FUNCTIONS(n, CTR), \
+		[VACCEL_XTS] = FUNCTIONS(n, XTS), [VACCEL_GCM] = FUNCTIONS(n, GCM),                                   \
+	},
+	SLOTS(SLOT)
+#undef SLOT
+};
+/* clang-format on */
+
+const OSSL_DISPATCH *held_functions(size_t index, uint32_t mode)
+{
+	return functions[index][mode];
+}

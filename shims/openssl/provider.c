@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The module's entry: settings, and which algorithms there are.
+ *
+ * Loading asks nobody. When OpenSSL first asks for ciphers, the host is asked what it serves, by having it compute one block
+ * of each mode, which has to be right; what it does not serve is not offered, so that programs fetch it elsewhere. What is
+ * offered stays: later on a host that fails is replaced by the default provider's code, see cipher.c.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <openssl/crypto.h>
+#include <openssl/params.h>
+#include <openssl/provider.h>
+
+#include "provider.h"
+
+/*
+ * From how many bytes on an update is forwarded, unless the configuration says otherwise. `vaccel bench crypto` measures
+ * where forwarding begins to pay: see docs/openssl.md.
+ */
+#define THRESHOLD (64u << 10)
+
+#define PROPERTIES	"provider=vaccel"
+#define PROPERTIES_HELD "provider=vaccel,vaccel.held=yes"
+
+unsigned int openssl_mode(uint32_t mode)
+{
+	static const unsigned int modes[] = {
+		[VACCEL_ECB] = EVP_CIPH_ECB_MODE, [VACCEL_CBC] = EVP_CIPH_CBC_MODE, [VACCEL_CTR] = EVP_CIPH_CTR_MODE,
+		[VACCEL_XTS] = EVP_CIPH_XTS_MODE, [VACCEL_GCM] = EVP_CIPH_GCM_MODE,
+	};
+
+	return modes[mode];
+}
+
+/* ---- What the host serves ---- */
+
+/* The host's answer for a message of zeros is the local context's. */
+static bool proves(struct provider *provider, size_t index)
+{
+	static const unsigned char key[MAX_KEY_BYTES] = { [MAX_KEY_BYTES / 4] = 1 }, iv[AES_BLOCK] = { 2 };
+	const struct algorithm *algorithm = &algorithms[index];
+	unsigned char source[2 * AES_BLOCK] = { 3 }, ours[sizeof(source)], theirs[sizeof(source)], tag[MAX_TAG_BYTES];
+	struct vaccel_message message = {
+		.size = sizeof(message),
+		.mode = algorithm->mode,
+		.direction = VACCEL_ENCRYPT,
+		.iv = algorithm->iv_len ? iv : NULL,
+		.iv_len = algorithm->iv_len,
+		.source = source,
+		.destination = theirs,
+		.len = sizeof(source),
+		.tag = algorithm->mode == VACCEL_GCM ? tag : NULL,
+		.tag_len = algorithm->mode == VACCEL_GCM ? sizeof(tag) : 0,
+	};
+	EVP_CIPHER_CTX *local = EVP_CIPHER_CTX_new();
+	struct host_key *host_key = NULL;
+	int len;
+	bool r;
+
+	r = local && EVP_EncryptInit_ex2(local, provider->ciphers[index], key, iv, NULL) &&
+	    EVP_EncryptUpdate(local, ours, &len, source, sizeof(source)) && len == sizeof(source) &&
+	    host_key_import(provider->host, algorithm->mode, key, algorithm->key_len, &host_key) == 0 &&
+	    vaccel_cipher(host_key_handle(host_key), &message) == 0 && memcmp(ours, theirs, sizeof(ours)) == 0;
+	host_key_unref(host_key);
+	EVP_CIPHER_CTX_free(local);
+	return r;
+}
+
+/* One algorithm of a mode tells for all of them. */
+static bool serves(struct provider *provider, size_t index, uint32_t *asked, uint32_t *served)
+{
+	uint32_t mode = 1u << algorithms[index].mode;
+
+	if (!(*asked & mode) && proves(provider, index))
+		*served |= mode;
+	*asked |= mode;
+	return *served & mode;
+}
+
+/* The default provider's parameters, and ours. */
+static OSSL_PARAM *settable_new(const EVP_CIPHER *cipher)
+{
+	const OSSL_PARAM *theirs = EVP_CIPHER_settable_ctx_params(cipher);
+	OSSL_PARAM *all;
+	size_t n = 0;
+
+	while (theirs && theirs[n].key)
+		n++;
+	all = OPENSSL_zalloc((n + 2) * sizeof(*all));
+	if (!all)
+		return NULL;
+	if (n)
+		memcpy(all, theirs, n * sizeof(*all));
+	all[n] = (OSSL_PARAM)OSSL_PARAM_utf8_string(PARAM_KEY, NULL, 0);
+	all[n + 1] = (OSSL_PARAM)OSSL_PARAM_END;
+	return all;
+}
+
+static void withdraw(struct provider *provider, size_t index)
+{
+	EVP_CIPHER_free(provider->ciphers[index]);
+	provider->ciphers[index] = NULL;
+	OPENSSL_free(provider->settable[index]);
+	provider->settable[index] = NULL;
+}
+
+static bool offer(struct provider *provider, size_t index, uint32_t *asked, uint32_t *served)
+{
+	const char *names = algorithms[index].names;
+	char name[32];
+
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(names, ":"), names);
+	provider->ciphers[index] = EVP_CIPHER_fetch(provider->library, name, NULL);
+	if (provider->ciphers[index] && serves(provider, index, asked, served))
+		provider->settable[index] = settable_new(provider->ciphers[index]);
+	if (!provider->settable[index])
+		withdraw(provider, index);
+	return provider->ciphers[index];
+}
+
+/* ---- Keys that the host holds ---- */
+
+/* The one mode of the set; 0 if it is not one that is known. */
+static uint32_t mode_of(uint32_t modes)
+{
+	for (uint32_t mode = VACCEL_ECB; mode <= VACCEL_GCM; mode++)
+		if (modes == 1u << mode)
+			return mode;
+	return 0;
+}
+
+/* Whether there is such a key for us, and what it is. Its rights are the host's to enforce. */
+static bool held_offer(struct provider *provider, const char *name, size_t len)
+{
+	struct held_key *held = &provider->held[provider->n_held];
+	const struct vaccel_key_about *about;
+	struct host_key *key;
+
+	snprintf(held->name, sizeof(held->name), "%.*s", (int)len, name);
+	snprintf(held->algorithm, sizeof(held->algorithm), "vaccel-%.*s", (int)len, name);
+	if (host_key_open(provider->host, held->name, &key) < 0)
+		return false;
+	about = host_key_about(key);
+	held->mode = about->type == VACCEL_KEY_AES && about->held ? mode_of(about->modes) : 0;
+	held->bits = about->bits;
+	host_key_unref(key);
+	return held->mode != 0;
+}
+
+#define SEPARATORS " ,\t"
+
+static size_t held_offer_all(struct provider *provider, size_t row)
+{
+	size_t len;
+
+	for (const char *name = provider->held_names; name; name += len) {
+		name += strspn(name, SEPARATORS);
+		len = strcspn(name, SEPARATORS);
+		if (!len)
+			break;
+		if (!held_offer(provider, name, len))
+			continue;
+		provider->table[row++] = (OSSL_ALGORITHM){
+			.algorithm_names = provider->held[provider->n_held].algorithm,
+			.property_definition = PROPERTIES_HELD,
+			.implementation = held_functions(provider->n_held, provider->held[provider->n_held].mode),
+			.algorithm_description = "AES with a key of the host's",
+		};
+		provider->n_held++;
+	}
+	return row;
+}
+
+/* ---- The table ---- */
+
+static void ask(struct provider *provider)
+{
+	uint32_t asked = 0, served = 0;
+	size_t row = 0;
+
+	/* What cannot be fetched or reached is not an error of the program that looks for ciphers. */
+	ERR_set_mark();
+	for (size_t i = 0; i < N_ALGORITHMS; i++)
+		if (offer(provider, i, &asked, &served))
+			provider->table[row++] = (OSSL_ALGORITHM){
+				.algorithm_names = algorithms[i].names,
+				.property_definition = PROPERTIES,
+				.implementation = algorithms[i].functions,
+				.algorithm_description = "AES by the host",
+			};
+	held_offer_all(provider, row);
+	ERR_pop_to_mark();
+}
+
+static const OSSL_ALGORITHM *query(void *opaque, int operation, int *no_cache)
+{
+	struct provider *provider = opaque;
+
+	*no_cache = 0;
+	if (operation != OSSL_OP_CIPHER)
+		return NULL;
+	pthread_mutex_lock(&provider->lock);
+	if (!provider->asked)
+		ask(provider);
+	provider->asked = true;
+	pthread_mutex_unlock(&provider->lock);
+	return provider->table;
+}
+
+/* ---- Settings ---- */
+
+/* The environment's, else the configuration's, else NULL. */
+static const char *setting(const struct provider *provider, OSSL_FUNC_core_get_params_fn *get_params, const char *name,
+			   const char *variable)
+{
+	const char *value = variable ? secure_getenv(variable) : NULL;
+	char *configured = NULL;
+	OSSL_PARAM params[] = { OSSL_PARAM_construct_utf8_ptr(name, &configured, 0), OSSL_PARAM_construct_end() };
+
+	if (value && *value)
+		return value;
+	if (get_params && get_params(provider->core, params))
+		value = configured;
+	return value && *value ? value : NULL;
+}
+
+static bool read_threshold(struct provider *provider, const char *text)
+{
+	unsigned long long bytes;
+	char *end;
+
+	provider->threshold = THRESHOLD;
+	if (!text)
+		return true;
+	if (strcmp(text, "never") == 0) {
+		provider->threshold = SIZE_MAX;
+		return true;
+	}
+	errno = 0;
+	bytes = strtoull(text, &end, 10);
+	if (*text >= '0' && *text <= '9' && !*end && !errno && bytes <= SIZE_MAX) {
+		provider->threshold = (size_t)bytes;
+		return true;
+	}
+	return ERR_raise_data(ERR_LIB_PROV, PROV_R_INVALID_CONFIG_DATA,
+			      "vaccel: threshold %s: is a number of bytes, or \"never\"", text),
+	       false;
+}
+
+static bool name_is_good(const char *name, size_t len)
+{
+	static const char characters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+
+	return len < VACCEL_KEY_NAME && *name != '.' && *name != '-' && strspn(name, characters) >= len;
+}
+
+static bool read_keys(struct provider *provider, const char *text)
+{
+	size_t n = 0, len;
+
+	for (const char *name = text; name && *(name += strspn(name, SEPARATORS)); name += len) {
+		len = strcspn(name, SEPARATORS);
+		if (!name_is_good(name, len))
+			return ERR_raise_data(ERR_LIB_PROV, PROV_R_INVALID_CONFIG_DATA,
+					      "vaccel: keys %s: %.*s cannot be the name of a key", text, (int)len,
+					      name),
+			       false;
+		if (++n > MAX_HELD_KEYS)
+			return ERR_raise_data(ERR_LIB_PROV, PROV_R_INVALID_CONFIG_DATA, "vaccel: keys: more than %u",
+					      MAX_HELD_KEYS),
+			       false;
+	}
+	provider->held_names = text ? OPENSSL_strdup(text) : NULL;
+	return !text || provider->held_names;
+}
+
+static bool read_settings(struct provider *provider, OSSL_FUNC_core_get_params_fn *get_params)
+{
+	const char *url = secure_getenv("VACCEL_TRANSPORT");
+
+	/* The library reads that variable itself. */
+	url = url && *url ? NULL : setting(provider, get_params, "transport", NULL);
+	provider->host = host_new(url);
+	return provider->host &&
+	       read_threshold(provider, setting(provider, get_params, "threshold", "VACCEL_OPENSSL_THRESHOLD")) &&
+	       read_keys(provider, setting(provider, get_params, "keys", "VACCEL_OPENSSL_KEYS"));
+}
+
+/* ---- Life ---- */
+
+static void teardown(void *opaque)
+{
+	struct provider *provider = opaque;
+
+	if (!provider)
+		return;
+	for (size_t i = 0; i < N_ALGORITHMS; i++)
+		withdraw(provider, i);
+	host_free(provider->host);
+	OSSL_PROVIDER_unload(provider->base);
+	OSSL_LIB_CTX_free(provider->library);
+	OPENSSL_free(provider->held_names);
+	pthread_mutex_destroy(&provider->lock);
+	OPENSSL_free(provider);
+}
+
+static const OSSL_PARAM *gettable_params(void *provider)
+{
+	static const OSSL_PARAM list[] = {
+		OSSL_PARAM_utf8_ptr(OSSL_PROV_PARAM_NAME, NULL, 0),
+		OSSL_PARAM_utf8_ptr(OSSL_PROV_PARAM_VERSION, NULL, 0),
+		OSSL_PARAM_utf8_ptr(OSSL_PROV_PARAM_BUILDINFO, NULL, 0),
+		OSSL_PARAM_int(OSSL_PROV_PARAM_STATUS, NULL),
+		OSSL_PARAM_END,
+	};
+
+	return list;
+}
+
+static int get_params(void *provider, OSSL_PARAM params[])
+{
+	const struct {
+		const char *name;
+		const char *text;
+	} texts[] = {
+		{ OSSL_PROV_PARAM_NAME, "vAccel: ciphers of the host's" },
+		{ OSSL_PROV_PARAM_VERSION, VACCEL_BUILD_VERSION },
+		{ OSSL_PROV_PARAM_BUILDINFO, VACCEL_BUILD_VERSION },
+	};
+	OSSL_PARAM *param;
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		param = OSSL_PARAM_locate(params, texts[i].name);
+		if (param && !OSSL_PARAM_set_utf8_ptr(param, texts[i].text))
+			return 0;
+	}
+	param = OSSL_PARAM_locate(params, OSSL_PROV_PARAM_STATUS);
+	return !param || OSSL_PARAM_set_int(param, 1);
+}
+
+static const OSSL_DISPATCH provider_functions[] = {
+	{ OSSL_FUNC_PROVIDER_TEARDOWN, (void (*)(void))teardown },
+	{ OSSL_FUNC_PROVIDER_GETTABLE_PARAMS, (void (*)(void))gettable_params },
+	{ OSSL_FUNC_PROVIDER_GET_PARAMS, (void (*)(void))get_params },
+	{ OSSL_FUNC_PROVIDER_QUERY_OPERATION, (void (*)(void))query },
+	{ 0, NULL },
+};
+
+__attribute__((visibility("default"))) OSSL_provider_init_fn OSSL_provider_init;
+
+int OSSL_provider_init(const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in, const OSSL_DISPATCH **out,
+		       void **ret_provider)
+{
+	OSSL_FUNC_core_get_params_fn *core_get_params = NULL;
+	struct provider *provider = OPENSSL_zalloc(sizeof(*provider));
+
+	if (!provider)
+		return 0;
+	for (; in->function_id; in++)
+		if (in->function_id == OSSL_FUNC_CORE_GET_PARAMS)
+			core_get_params = OSSL_FUNC_core_get_params(in);
+	provider->core = core;
+	pthread_mutex_init(&provider->lock, NULL);
+	provider->library = OSSL_LIB_CTX_new();
+	if (provider->library)
+		provider->base = OSSL_PROVIDER_load(provider->library, "default");
+	if (!provider->base || !read_settings(provider, core_get_params)) {
+		teardown(provider);
+		return 0;
+	}
+	*out = provider_functions;
+	*ret_provider = provider;
+	return 1;
+}
