@@ -273,7 +273,7 @@ struct vaccel_cipher {
 	uint32_t direction; /* enum vaccel_direction */
 	uint32_t flags;	    /* set of enum vaccel_cipher_flags */
 	uint32_t skip;	    /* CTR: bytes of the first block's key stream that are used up, 0 to 15 */
-	uint64_t stream;    /* of a message in several requests: its number, not 0 and the caller's choice; otherwise 0 */
+	uint64_t stream; /* of a message in several requests: its number, not 0 and the caller's choice; otherwise 0 */
 };
 
 /** Numbers of virtio-crypto, as in linux/virtio_crypto.h. */
@@ -296,8 +296,9 @@ enum vaccel_rsa_hash {
 enum vaccel_akcipher_operation {
 	VACCEL_AK_ENCRYPT = 1,
 	VACCEL_AK_DECRYPT = 2,
-	VACCEL_AK_SIGN = 3,   /* source: a digest */
-	VACCEL_AK_VERIFY = 4, /* source: a signature; destination (in): the digest. -EKEYREJECTED when they do not fit */
+	VACCEL_AK_SIGN = 3, /* source: a digest */
+	VACCEL_AK_VERIFY =
+		4, /* source: a signature; destination (in): the digest. -EKEYREJECTED when they do not fit */
 };
 
 /**
@@ -338,10 +339,10 @@ struct vaccel_key_free {
 struct vaccel_key_about {
 	uint64_t id;
 	uint32_t type;
-	uint32_t bits;	 /* AES: of the key as it was given, so 256 or 512 for XTS; RSA: of the modulus */
-	uint32_t modes;	 /* 0: any */
+	uint32_t bits;	/* AES: of the key as it was given, so 256 or 512 for XTS; RSA: of the modulus */
+	uint32_t modes; /* 0: any */
 	uint32_t rights;
-	uint32_t held;	 /* 1: by the host */
+	uint32_t held; /* 1: by the host */
 	uint32_t reserved;
 };
 

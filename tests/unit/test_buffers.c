@@ -13,8 +13,13 @@
 #define OWNER 1
 #define OTHER 2
 
-static const char *const settings[] = { "order.default=probe-any", "engine.threads=2",	"limits.sessions=8",
-					"limits.buffers=8",	   "limits.extents=16",	"limits.keys=8", NULL };
+static const char *const settings[] = { "order.default=probe-any",
+					"engine.threads=2",
+					"limits.sessions=8",
+					"limits.buffers=8",
+					"limits.extents=16",
+					"limits.keys=8",
+					NULL };
 static const struct state_extent extents[] = { { 0x1000, 4096 } };
 
 /* Memory that counts how often it was released. */
