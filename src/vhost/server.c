@@ -402,6 +402,9 @@ static int set_kick(struct vhost_server *s, struct vhost_msg *msg, struct vhost_
 		return error_set(error, -EOPNOTSUPP, "ring %u: no kick descriptor, and polling is not supported",
 				 step->index);
 	replace_fd(&s->rings[step->index].kick, vhost_msg_take_fd(msg, 0));
+	/* QEMU's front-end for crypto devices passes no features on, and never enables a ring though it negotiates that. */
+	if (s->device->crypto && !(s->features & VHOST_BIT(VHOST_F_VERSION_1)))
+		s->rings[step->index].enabled = true;
 	step->effects |= VHOST_EFFECT_RESTART;
 	return 0;
 }

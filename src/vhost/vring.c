@@ -104,8 +104,10 @@ int vq_init(struct vq *v, const struct vhost_memory *memory, const struct vq_set
 		r = map_ring(v, setup, error);
 	if (r < 0)
 		return r;
+	/* QEMU's front-end for crypto devices does not pass on what its guest negotiated, not even this, which all do. */
+	v->untold = !(setup->features & VHOST_BIT(VHOST_F_VERSION_1));
 	v->event_idx = setup->features & VHOST_BIT(VHOST_F_EVENT_IDX);
-	v->indirect = setup->features & VHOST_BIT(VHOST_F_INDIRECT_DESC);
+	v->indirect = v->untold || (setup->features & VHOST_BIT(VHOST_F_INDIRECT_DESC));
 	v->used_idx = le16toh(LOAD(v->used->idx));
 	n = inflight_open(&v->inflight, journal, v->num, v->used_idx, setup->counter, entries, error);
 	if (n < 0)
@@ -335,6 +337,7 @@ HOT bool vq_wants_signal(struct vq *v)
 	new = v->used_idx;
 	valid = v->signalled_valid;
 	if (!v->event_idx) {
+		/* A driver that uses events leaves the flag alone: it is signalled too often. */
 		wants = (!valid || new != old) && !(le16toh(LOAD(v->avail->flags)) & AVAIL_F_NO_INTERRUPT);
 	} else {
 		event = le16toh(LOAD(v->avail->ring[v->num]));
@@ -360,9 +363,9 @@ HOT void vq_disable_kicks(struct vq *v)
 
 HOT bool vq_enable_kicks(struct vq *v)
 {
-	if (v->event_idx)
+	if (v->event_idx || v->untold)
 		STORE(*avail_event(v), htole16(v->last_avail));
-	else
+	if (!v->event_idx)
 		STORE(v->used->flags, 0);
 	/* The wish is visible before the index is looked at again. */
 	atomic_thread_fence(memory_order_seq_cst);

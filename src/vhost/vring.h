@@ -37,7 +37,7 @@ struct vq_setup {
 	uint64_t desc; /* front-end addresses */
 	uint64_t avail;
 	uint64_t used;
-	uint64_t features; /* negotiated */
+	uint64_t features; /* negotiated; without VERSION_1 nobody knows what was: all is understood then */
 	uint64_t counter;  /* first journal counter, see inflight_open() */
 };
 
@@ -46,6 +46,7 @@ struct vq {
 	uint16_t num;
 	bool event_idx;
 	bool indirect;
+	bool untold; /* the driver may use events or not */
 	struct vq_desc *desc;
 	struct vq_avail *avail;
 	struct vq_used *used;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <linux/virtio_crypto.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include "common/session.h"
@@ -263,6 +264,41 @@ static void other_devices(void **state)
 	assert_int_equal(vhost_server_handle(&f->server, &f->msg, &f->step, &f->error), -EPROTO);
 }
 
+static void handle(struct fixture *f, uint32_t request, uint64_t value, int fd)
+{
+	vhost_msg_init(&f->msg, request, 8);
+	f->msg.payload.u64 = value;
+	if (fd >= 0)
+		f->msg.fds[f->msg.n_fds++] = fd;
+	assert_int_equal(vhost_server_handle(&f->server, &f->msg, &f->step, &f->error), 0);
+}
+
+/* The front-end that sends these messages neither says VERSION_1 nor enables a ring; others do both. */
+static void never_enabled(void **state)
+{
+	static const struct {
+		const struct vhost_device *device;
+		uint64_t features;
+		bool enabled;
+	} rows[] = {
+		{ &device, VHOST_BIT(VHOST_F_PROTOCOL_FEATURES), true },
+		{ &device, VHOST_BIT(VHOST_F_PROTOCOL_FEATURES) | VHOST_BIT(VHOST_F_VERSION_1), false },
+		{ &other, VHOST_BIT(VHOST_F_PROTOCOL_FEATURES), false },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		vhost_server_fini(&f->server);
+		vhost_server_init(&f->server, rows[i].device);
+		f->server.features = rows[i].features;
+		handle(f, VHOST_SET_VRING_KICK, 0, eventfd(0, EFD_CLOEXEC));
+		assert_int_equal(f->server.rings[0].enabled, rows[i].enabled);
+		/* One that does tell is listened to. */
+		handle(f, VHOST_SET_VRING_ENABLE, 0, -1);
+		assert_false(f->server.rings[0].enabled);
+	}
+}
+
 /* ---- what stays in memory ---- */
 
 static void sent_in_parts(bool peek)
@@ -307,7 +343,8 @@ static void wiped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(ciphers), T(asymmetric), T(lengths), T(created), T(cannot_be), T(closed), T(other_devices), T(wiped),
+		T(ciphers), T(asymmetric),    T(lengths),	T(created), T(cannot_be),
+		T(closed),  T(other_devices), T(never_enabled), T(wiped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -41,7 +41,8 @@ static struct vq_setup plan(void)
 				  .desc = UVA + DESC,
 				  .avail = UVA + AVAIL,
 				  .used = UVA + USED,
-				  .features = VHOST_BIT(VHOST_F_INDIRECT_DESC) | VHOST_BIT(VHOST_F_EVENT_IDX),
+				  .features = VHOST_BIT(VHOST_F_VERSION_1) | VHOST_BIT(VHOST_F_INDIRECT_DESC) |
+					      VHOST_BIT(VHOST_F_EVENT_IDX),
 				  .counter = 1 };
 }
 
@@ -270,7 +271,7 @@ static void not_negotiated(void **state)
 	struct fixture *f = *state;
 	struct vq_setup s = plan();
 
-	s.features = 0;
+	s.features = VHOST_BIT(VHOST_F_VERSION_1);
 	vq_fini(&f->vq);
 	start(f, s, 0);
 	offer(f, 0);
@@ -364,7 +365,7 @@ static void signals_by_flag(void **state)
 	struct fixture *f = *state;
 	struct vq_setup s = plan();
 
-	s.features = 0;
+	s.features = VHOST_BIT(VHOST_F_VERSION_1);
 	vq_fini(&f->vq);
 	start(f, s, 0);
 	vq_wants_signal(&f->vq);
@@ -393,6 +394,31 @@ static void kicks_by_event(void **state)
 	assert_true(vq_enable_kicks(&f->vq));
 	vq_disable_kicks(&f->vq);
 	assert_int_equal(f->used->flags, 0);
+}
+
+/* Whatever the driver negotiated, it gets on with the device. */
+static void nothing_told(void **state)
+{
+	struct fixture *f = *state;
+	struct vq_setup s = plan();
+	struct vq_chain chain;
+
+	s.features = 0;
+	vq_fini(&f->vq);
+	start(f, s, 0);
+	offer(f, 0);
+	put(&f->desc[0], TABLE, 16, VRING_DESC_F_INDIRECT, 0);
+	put(&f->table[0], DATA, 1, 0, 0);
+	assert_int_equal(vq_pop(&f->vq, &chain, &f->error), 1);
+	vq_push(&f->vq, 0, 0);
+	/* One that uses events never sets the flag, whatever its event says. */
+	f->avail->ring[f->vq.num] = 1000;
+	assert_true(vq_wants_signal(&f->vq));
+	vq_disable_kicks(&f->vq);
+	assert_int_equal(f->used->flags, VRING_USED_F_NO_NOTIFY);
+	assert_false(vq_enable_kicks(&f->vq));
+	assert_int_equal(f->used->flags, 0);
+	assert_int_equal(avail_event(f), 1);
 }
 
 /* The worker dies with three requests taken, of which one was answered; the next finds the other two in order. */
@@ -555,10 +581,11 @@ static void starts_at_base(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(round_trip),	     T(indirect),     T(long_indirect),	  T(broken_index),    T(broken_head),
-		T(offered_twice),    T(broken_chain), T(broken_indirect), T(not_negotiated),  T(refused_setups),
-		T(signals_by_event), T(signals_wrap), T(signals_by_flag), T(kicks_by_event),  T(taken_over),
-		T(settled),	     T(goes_on),      T(starts_over),	  T(hostile_journal), T(starts_at_base),
+		T(round_trip),	     T(indirect),     T(long_indirect),	  T(broken_index),   T(broken_head),
+		T(offered_twice),    T(broken_chain), T(broken_indirect), T(not_negotiated), T(refused_setups),
+		T(signals_by_event), T(signals_wrap), T(signals_by_flag), T(kicks_by_event), T(nothing_told),
+		T(taken_over),	     T(settled),      T(goes_on),	  T(starts_over),    T(hostile_journal),
+		T(starts_at_base),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

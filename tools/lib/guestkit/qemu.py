@@ -23,6 +23,7 @@ SUITES = {None: "forky", "7.2": "bookworm"}
 KVM_PROBE_SECONDS = 8
 LAUNCHER = """#!/bin/sh
 root=${0%/*}/root
+export QEMU_MODULE_DIR="$root/usr/lib/x86_64-linux-gnu/qemu"
 exec "$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$root/usr/lib/x86_64-linux-gnu" \\
 \t"$root/usr/bin/qemu-system-x86_64" -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" "$@"
 """
