@@ -227,8 +227,11 @@ const struct op_desc *op_at(size_t index)
 	return index < ARRAY_SIZE(table) ? &table[index] : NULL;
 }
 
+/* Every request comes by here several times. */
 HOT const struct op_desc *op_by_id(uint32_t id)
 {
+	if (id < ARRAY_SIZE(table) && table[id].id == id)
+		return &table[id];
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
 		if (table[i].id == id)
 			return &table[i];
