@@ -37,6 +37,7 @@ static const struct {
 	{ VACCEL_NEED_CACHE_ALWAYS, "cache-always", "that folder also while operations run" },
 	{ VACCEL_NEED_DEVICE, "device", "device nodes of accelerators" },
 	{ VACCEL_NEED_MODELS, "models", "the folder of models, to read at any time" },
+	{ VACCEL_NEED_AF_ALG, "af-alg", "sockets of the kernel's crypto API" },
 	{ VACCEL_NEED_SPAWN, "spawn", "starting programs until it is ready" },
 };
 

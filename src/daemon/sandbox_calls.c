@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <ucontext.h>
 #include <unistd.h>
 #include <vaccel/plugin.h>
@@ -93,6 +94,18 @@ static const struct sandbox_call models_calls[] = { { "open" },
 						    { "ppoll" },
 						    { .name = NULL } };
 
+/* Sockets of the kernel's crypto API, of no other family. What follows takes any descriptor of a socket that the worker has. */
+static const struct sandbox_call af_alg_calls[] = { SANDBOX_IF("socket", 0, UINT32_MAX, AF_ALG),
+						    { "bind" },
+						    { "accept4" },
+						    { "setsockopt" },
+						    { "getsockopt" },
+						    { "sendmsg" },
+						    { "recvmsg" },
+						    { "read" },
+						    { "close" },
+						    { .name = NULL } };
+
 static const struct {
 	uint32_t need;
 	const struct sandbox_call *calls;
@@ -100,6 +113,7 @@ static const struct {
 	{ VACCEL_NEED_CACHE_ALWAYS, folder_calls },
 	{ VACCEL_NEED_DEVICE, device_calls },
 	{ VACCEL_NEED_MODELS, models_calls },
+	{ VACCEL_NEED_AF_ALG, af_alg_calls },
 };
 
 /* ---- the filter ---- */

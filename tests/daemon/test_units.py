@@ -38,18 +38,19 @@ class Units(unittest.TestCase):
         return self.analyze("security", "--offline=yes", "--no-pager", f"--threshold={EXPOSURE}",
                             "./vacceld@x.service")[0] != 0
 
-    def add_gpu(self):
+    def add_examples(self):
         (self.folder / "vacceld@x.service.d").mkdir()
-        shutil.copy(f"{SOURCE}/vacceld-gpu.conf", self.folder / "vacceld@x.service.d/gpu.conf")
+        for name in ("gpu", "afalg", "cryptodev"):
+            shutil.copy(f"{SOURCE}/vacceld-{name}.conf", self.folder / f"vacceld@x.service.d/{name}.conf")
 
     def test_verify(self):
         self.assertEqual(self.verify(), (0, "", ""))
-        self.add_gpu()
+        self.add_examples()
         self.assertEqual(self.verify(), (0, "", ""))
 
     def test_exposure(self):
         self.assertFalse(self.exposed())
-        self.add_gpu()
+        self.add_examples()
         self.assertFalse(self.exposed())
 
     def test_the_judge_sees_mistakes(self):

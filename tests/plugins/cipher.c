@@ -74,6 +74,17 @@ int request_run(const struct cipher_test *t, const struct request *request, char
 	return harness_run_key(&t->h, VACCEL_OP_CIPHER, &params, sizeof(params), args, N_ARGS, request->key, report);
 }
 
+bool may_leave(struct cipher_test *t, const struct request *request, int result)
+{
+	bool large = request->len > 65536 && (request->mode == VACCEL_XTS || request->mode == VACCEL_GCM);
+	bool odd = request->mode == VACCEL_GCM && request->iv_len != 12;
+
+	if (result != -EOPNOTSUPP || t->streams || !(large || odd))
+		return false;
+	t->left_out++;
+	return true;
+}
+
 static const EVP_CIPHER *evp_of(uint32_t mode, size_t key_len)
 {
 	static const char *const names[] = { [VACCEL_ECB] = "ecb",
@@ -117,7 +128,7 @@ int oracle_run(const struct request *q)
 
 /* ---- vectors ---- */
 
-static void vector_run(const struct cipher_test *t, const struct vector *v, struct request *q, uint8_t *destination,
+static void vector_run(struct cipher_test *t, const struct vector *v, struct request *q, uint8_t *destination,
 		       bool in_place)
 {
 	bool encrypt = v->direction == VACCEL_ENCRYPT;
@@ -133,6 +144,8 @@ static void vector_run(const struct cipher_test *t, const struct vector *v, stru
 		memcpy(tag, v->tag.data, v->tag.len);
 	q->tag = tag;
 	r = request_run(t, q, error);
+	if (may_leave(t, q, r))
+		return;
 	if (v->rejected) {
 		CHECK(r == -EKEYREJECTED && strstr(error, "tag"), "%s: %d %s", v->origin, r, error);
 		return;
@@ -142,7 +155,7 @@ static void vector_run(const struct cipher_test *t, const struct vector *v, stru
 	CHECK(!memcmp(tag, v->tag.data, v->tag.len), "%s: another tag", v->origin);
 }
 
-static void test_vector(const struct cipher_test *t, const struct vector *v)
+static void test_vector(struct cipher_test *t, const struct vector *v)
 {
 	struct vaccel_plugin_crypto_key key = key_make(v->key.data, v->key.len);
 	uint8_t *destination = malloc(v->source.len + 1);
@@ -174,11 +187,11 @@ static void test_vector(const struct cipher_test *t, const struct vector *v)
 	free(destination);
 }
 
-static int test_vectors(const struct cipher_test *t, const char *path)
+static int test_vectors(struct cipher_test *t, const char *path)
 {
 	struct vector_file file;
 	struct vector v;
-	unsigned long n = 0, left_out = 0;
+	unsigned long n = 0;
 	int r = vector_open(&file, path);
 
 	if (r < 0) {
@@ -186,16 +199,15 @@ static int test_vectors(const struct cipher_test *t, const char *path)
 		return SKIPPED;
 	}
 	while ((r = vector_next(&file, &v)) > 0) {
-		if (v.mode == VACCEL_GCM && !t->aead) {
-			left_out++;
-			continue;
-		}
 		n++;
-		test_vector(t, &v);
+		if (v.mode == VACCEL_GCM && !t->aead)
+			t->left_out++;
+		else
+			test_vector(t, &v);
 	}
 	CHECK(r == 0 && n, "%s: %lu vectors, then %d", path, n, r);
 	vector_close(&file);
-	printf("%s: %lu vectors, %lu left out\n", path, n, left_out);
+	printf("%s: %lu vectors\n", path, n);
 	return 0;
 }
 
@@ -259,7 +271,7 @@ static void case_fini(struct random_case *c)
 	free(c->expected);
 }
 
-static void test_case(const struct cipher_test *t, uint32_t mode)
+static void test_case(struct cipher_test *t, uint32_t mode)
 {
 	struct random_case c;
 	char error[256] = "";
@@ -274,6 +286,10 @@ static void test_case(const struct cipher_test *t, uint32_t mode)
 	c.q.destination = c.destination;
 	c.q.tag = c.tag;
 	r = request_run(t, &c.q, error);
+	if (may_leave(t, &c.q, r)) {
+		case_fini(&c);
+		return;
+	}
 	CHECK(r == 0 && !memcmp(c.destination, c.expected, c.q.len), "mode %u, %zu bytes: %d %s", mode, c.q.len, r,
 	      error);
 	CHECK(!memcmp(c.tag, c.expected_tag, sizeof(c.tag)), "mode %u: another tag", mode);
@@ -287,7 +303,7 @@ static void test_case(const struct cipher_test *t, uint32_t mode)
 	case_fini(&c);
 }
 
-static void test_random(const struct cipher_test *t, unsigned int n)
+static void test_random(struct cipher_test *t, unsigned int n)
 {
 	for (unsigned int i = 0; i < n; i++) {
 		uint32_t mode = VACCEL_ECB + (uint32_t)random_below(5);
@@ -356,7 +372,9 @@ static void test_wrong_key(const struct cipher_test *t)
 	char error[256] = "";
 	int r = request_run(t, &q, error);
 
-	CHECK(r == -EINVAL && strstr(error, "20"), "a key of 20 bytes: %d %s", r, error);
+	/* Hardware has not all lengths that there are: the next plugin may. */
+	CHECK((r == -EINVAL || (!t->streams && r == -EOPNOTSUPP)) && strstr(error, "20"), "a key of 20 bytes: %d %s", r,
+	      error);
 	key_drop(t, &key);
 }
 
@@ -369,10 +387,11 @@ static void test_rejected(const struct cipher_test *t, bool in_place)
 
 	do {
 		case_init(&c, VACCEL_GCM);
-		if (c.q.len >= 1000)
+		if (c.q.len >= 1000 && c.q.len < 65536)
 			break;
 		case_fini(&c);
 	} while (true);
+	c.q.iv_len = 12;
 	c.q.key = &c.plugin_key;
 	c.q.source = c.source;
 	c.q.destination = c.expected;
@@ -459,6 +478,7 @@ int main(int argc, char **argv)
 		r = test_vectors(&t, paths[i]);
 	if (!n)
 		test_all(&t);
+	printf("%lu requests were left to other plugins\n", t.left_out);
 	harness_stop(&t.h);
 	return r == SKIPPED ? r : harness_end();
 }

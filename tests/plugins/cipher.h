@@ -10,11 +10,17 @@
 
 enum { WHOLE = VACCEL_CIPHER_BEGIN | VACCEL_CIPHER_END };
 
+struct request;
+
 struct cipher_test {
 	struct harness h;
-	bool aead;    /* the plugin has GCM, */
-	bool streams; /* also of several requests */
+	bool aead;		/* the plugin has GCM, */
+	bool streams;		/* also of several requests */
+	unsigned long left_out; /* requests that are the next plugin's */
 };
+
+/* Whether it may leave the request, with which it did so, to the next plugin: one that has all of GCM may not. */
+bool may_leave(struct cipher_test *t, const struct request *request, int result);
 
 /* One request. Lengths of source and destination are len. */
 struct request {

@@ -13,6 +13,11 @@
 
 enum { KEY_LEN = 32 };
 
+static size_t iv_len_of(uint32_t mode)
+{
+	return mode == VACCEL_ECB ? 0 : mode == VACCEL_GCM ? 12 : 16;
+}
+
 /*
  * libcrypto's code for AES instructions keeps the key itself at the head of the schedule, so that while the key is there a
  * copy is found beside the test's own: the search works.
@@ -35,7 +40,7 @@ void test_wiped(struct cipher_test *t)
 	for (q.mode = VACCEL_ECB; q.mode <= VACCEL_GCM; q.mode++) {
 		uint8_t tag[16];
 
-		q.iv_len = q.mode == VACCEL_ECB ? 0 : 16;
+		q.iv_len = iv_len_of(q.mode);
 		q.tag = tag;
 		q.tag_len = q.mode == VACCEL_GCM ? 16 : 0;
 		if (q.mode != VACCEL_GCM || t->aead)
@@ -50,7 +55,8 @@ void test_wiped(struct cipher_test *t)
 	}
 	n = memory_count(&pattern);
 	printf("the key lies in memory %u times while it is used\n", n);
-	CHECK(n >= 2, "the search does not find the key at all");
+	/* The kernel's keys are not in this process. */
+	CHECK(n >= (t->streams ? 2 : 1), "the search does not find the key at all");
 	OPENSSL_cleanse(bytes, KEY_LEN);
 	key_drop(t, &key);
 	n = memory_count(&pattern);
@@ -82,7 +88,7 @@ static void *thread_main(void *opaque)
 			.mode = mode == VACCEL_XTS ? VACCEL_CBC : mode,
 			.direction = VACCEL_ENCRYPT,
 			.iv = iv,
-			.iv_len = mode == VACCEL_ECB ? 0 : 16,
+			.iv_len = iv_len_of(mode),
 			.source = shared->source,
 			.destination = destination,
 			.len = TEXT / 16 * 16,
@@ -106,7 +112,7 @@ static void fill_expected(struct shared *shared)
 			.mode = mode == VACCEL_XTS ? VACCEL_CBC : mode,
 			.direction = VACCEL_ENCRYPT,
 			.iv = iv,
-			.iv_len = mode == VACCEL_ECB ? 0 : 16,
+			.iv_len = iv_len_of(mode),
 			.source = shared->source,
 			.destination = shared->expected[mode],
 			.len = TEXT / 16 * 16,
