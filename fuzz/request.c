@@ -3,139 +3,18 @@
  * Requests from their message to their answer: the daemon's accel device, common.c, wconn.c and recover.c with the engine,
  * over guest memory between fences, with a plugin that touches every byte it is given. Each request is answered once, with
  * an answer that the other side can read, and a failure says why.
- *
- * What the worker's rings do is done here, one request at a time.
  */
 #include "request.h"
 #include "fuzz.h"
 #include "ground.h"
+#include "serve.h"
 
 #include <endian.h>
 #include <errno.h>
 
-#include "daemon/worker.h"
-#include "engine/internal.h"
-#include "util/util.h"
-
-#define TOUCH_SETTING "plugin touch.path=" TOUCH_PLUGIN
-#define MAX_IDS	      16
-#define MAX_EXTENTS   64
-#define MAX_RAW	      2048
-
-static struct config *config;
-static struct worker worker;
-static struct wconn conn;
-static struct wring ring;
-static struct request request;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t answered = PTHREAD_COND_INITIALIZER;
-static unsigned int n_answers; /* lock */
-static uint32_t written;       /* lock */
-
-/* ---- in the place of ring.c and worker.c ---- */
-
-void ring_complete(struct wring *r, struct request *done, uint32_t len)
-{
-	CHECK(r == &ring && done == &request);
-	pthread_mutex_lock(&lock);
-	n_answers++;
-	written = len;
-	pthread_cond_signal(&answered);
-	pthread_mutex_unlock(&lock);
-}
-
-struct request *ring_request(struct wring *r, uint16_t head)
-{
-	return &request;
-}
-
-void ring_tell(struct wring *r)
-{
-}
-
-void ring_wait_awaited(struct wring *r)
-{
-}
-
-void ring_enter(struct wring *r, uint64_t now)
-{
-}
-
-void ring_leave(struct wring *r)
-{
-}
-
-uint64_t ring_spare_ns(const struct wring *r)
-{
-	return ENGINE_SHORT_NS;
-}
-
-void ring_stop(struct wring *r, uint32_t seq)
-{
-}
-
-void ring_free(struct wring *r)
-{
-}
-
-void worker_ack(struct worker *w, uint32_t id, uint32_t seq, int result, uint64_t value, const char *text)
-{
-}
-
-/* For the plugin: whether a guest could write there. */
-__attribute__((visibility("default"))) bool fuzz_is_guests(const void *data);
-bool fuzz_is_guests(const void *data)
-{
-	return ground_has(data);
-}
-
-/* ---- the worker ---- */
-
-static void set(const char *assignment)
-{
-	struct error error = { 0 };
-
-	if (config_set(config, assignment, &error) < 0) {
-		fprintf(stderr, "%s\n", error.text);
-		abort();
-	}
-}
-
-/* What does not change from one input to the next. */
-static void start(void)
-{
-	static const char *const settings[] = { "order.default=touch",	     TOUCH_SETTING,
-						"engine.threads=1",	     "limits.sessions=4",
-						"limits.buffers=4",	     "limits.extents=64",
-						"limits.buffer_bytes=16K",   "limits.request_bytes=64K",
-						"limits.gathered_bytes=64K", "limits.keys=4" };
-	struct error error = { 0 };
-
-	CHECK(config_load("", &config, &error) == 0);
-	for (size_t i = 0; i < ARRAY_SIZE(settings); i++)
-		set(settings[i]);
-	CHECK(state_attach(NULL, 0, &config->limits, &worker.state, NULL, &error) == 0);
-	CHECK(engine_new(config, worker.state, &worker.engine, &error) == 0 && engine_n_failures(worker.engine) == 0);
-	worker.config = config;
-	worker.device = &device_accel;
-	accel_wire_limits(config, &worker.limits);
-	worker.limits.counts = worker.limit_counts = state_limits(worker.state);
-	worker.stats = (struct stats){ calloc(1, stats_size(1, 1)), 1, 1, true };
-	worker.max_message = MAX_RAW;
-	pthread_mutex_init(&worker.lock, NULL);
-	pthread_mutex_init(&worker.replay_lock, NULL);
-	conn = (struct wconn){ .worker = &worker, .id = 1, .committed = true, .going = true };
-	pthread_rwlock_init(&conn.memory_lock, NULL);
-	pthread_mutex_init(&conn.helper_lock, NULL);
-	pthread_cond_init(&conn.helper_work, NULL);
-	ring = (struct wring){ .conn = &conn, .ledger = calloc(1, sizeof(struct ledger)) };
-	ring.setup.features = ~UINT64_C(0);
-	CHECK(ring.ledger && worker.stats.head);
-	pthread_mutex_init(&ring.lock, NULL);
-	pthread_cond_init(&ring.idle, NULL);
-	trace_ring(&ring);
-	ring.popped_ns = 1;
-}
+#define MAX_IDS	    16
+#define MAX_EXTENTS 64
+#define MAX_RAW	    2048
 
 /* ---- messages ---- */
 
@@ -180,7 +59,7 @@ static void set_key(uint8_t *params)
 	struct state_key key;
 	uint32_t cursor = 0, n = 0;
 
-	while (n < MAX_IDS && state_key_next(worker.state, conn.id, &cursor, &key))
+	while (n < MAX_IDS && state_key_next(serve_worker.state, serve_conn.id, &cursor, &key))
 		keys[n++] = key.id;
 	id = htole64(pick(keys, n, *params));
 	memcpy(params, &id, sizeof(id));
@@ -235,8 +114,8 @@ static void check_answer(const uint8_t *answer, size_t room, const uint8_t *mess
 {
 	struct virtio_accel_req header = { 0 };
 	struct wire_response response;
+	uint32_t written = serve_written();
 
-	CHECK(n_answers == 1 && request.n_bounces == 0);
 	if (written == 0)
 		return;
 	CHECK(written <= room && wire_decode_response(answer, written, &response) == 0);
@@ -260,35 +139,9 @@ static bool inside(const void *at, const struct iovec *iov)
 static void check_private(const struct vq_chain *chain)
 {
 	for (size_t i = 0; i < chain->n_readable; i++)
-		CHECK(!inside(request.accel.message, &chain->readable[i]) &&
-		      !inside(request.accel.wire.extents, &chain->readable[i]) &&
-		      !inside(request.accel.wire.params, &chain->readable[i]));
-}
-
-static void serve(const struct vq_chain *chain, const struct fuzz_request *plan)
-{
-	struct error error = { 0 };
-	int r;
-
-	request_begin(&ring, 0, &request);
-	request.counter++;
-	request.recovered = plan->flags & FUZZ_REQUEST_RECOVERED;
-	r = accel_decode(&request, chain, &error);
-	if (r > 0) {
-		ring_complete(&ring, &request, 0);
-		return;
-	}
-	if (r == 0)
-		check_private(chain);
-	request.begun = plan->flags & FUZZ_REQUEST_BEGUN;
-	if (r < 0)
-		accel_answer(&request, r, 0, &error);
-	else
-		accel_run(&request);
-	pthread_mutex_lock(&lock);
-	while (n_answers == 0)
-		pthread_cond_wait(&answered, &lock);
-	pthread_mutex_unlock(&lock);
+		CHECK(!inside(serve_request.accel.message, &chain->readable[i]) &&
+		      !inside(serve_request.accel.wire.extents, &chain->readable[i]) &&
+		      !inside(serve_request.accel.wire.params, &chain->readable[i]));
 }
 
 static void next(struct input *in, struct ids *ids)
@@ -325,8 +178,10 @@ static void next(struct input *in, struct ids *ids)
 				   .writable = writable,
 				   .n_writable = 2,
 				   .writable_len = room };
-	n_answers = 0;
-	serve(&chain, &plan);
+	serve_chain(&chain,
+		    (plan.flags & FUZZ_REQUEST_RECOVERED ? SERVE_RECOVERED : 0) |
+			    (plan.flags & FUZZ_REQUEST_BEGUN ? SERVE_BEGUN : 0),
+		    check_private);
 	check_answer(answer, room, message, len, ids);
 	free(message);
 	free(answer);
@@ -334,16 +189,16 @@ static void next(struct input *in, struct ids *ids)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const char *const settings[] = { "limits.keys=4", "limits.buffers=4", "limits.extents=64",
+						"limits.buffer_bytes=16K", NULL };
 	struct input in = { data, size };
 	struct ids ids = { .n_sessions = 0 };
 
-	if (!config)
-		start();
-	conn.memory = *ground(&in, 0);
+	serve_start(&device_accel, settings);
+	serve_worker.max_message = MAX_RAW;
+	serve_conn.memory = *ground(&in, 0);
 	for (int i = 0; in.left && i < 32; i++)
 		next(&in, &ids);
-	engine_owner_gone(worker.engine, conn.id);
-	CHECK(atomic_load(&worker.alias_budget) == 0 && worker.engine->copies == 0);
-	CHECK(state_n_keys(worker.state) == 0 && worker.engine->n_gone == 0);
+	serve_end();
 	return 0;
 }

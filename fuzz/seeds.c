@@ -20,6 +20,7 @@
 #include "op/wire.h"
 #include "request.h"
 #include "ring.h"
+#include "seeds.h"
 #include "tenant.h"
 #include "util/util.h"
 #include "vhost/inflight.h"
@@ -29,20 +30,14 @@ static const char *folder;
 
 /* ---- bytes ---- */
 
-struct out {
-	uint8_t bytes[16384];
-	size_t len;
-};
-
-static void put(struct out *out, const void *data, size_t len)
+void put(struct out *out, const void *data, size_t len)
 {
 	CHECK(len <= sizeof(out->bytes) - out->len);
 	memcpy(out->bytes + out->len, data, len);
 	out->len += len;
 }
 
-__attribute__((format(printf, 3, 4))) static void save(const struct out *out, const char *target, const char *format,
-						       ...)
+void save(const struct out *out, const char *target, const char *format, ...)
 {
 	char name[64], path[4096];
 	va_list ap;
@@ -749,6 +744,7 @@ int main(int argc, char **argv)
 	if (mkdir(folder, 0777) < 0)
 		CHECK(errno == EEXIST);
 	requests();
+	crypto_seeds();
 	rings();
 	messages();
 	answers();

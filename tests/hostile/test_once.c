@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Nothing in a ring is read twice, and nothing in an argument that is parsed: what was checked is what is used. No race
- * decides that here. The pages are taken away, and each instruction that wants one is let through by itself and written down
- * with its address.
+ * decides that here: see watch.h.
  */
 #include "vhost/check.h"
 
 #include <errno.h>
 #include <linux/virtio_ring.h>
-#include <signal.h>
 #include <stdio.h>
-#include <ucontext.h>
 
+#include "hostile/watch.h"
 #include "unit/harness.h"
 #include "util/util.h"
 #include "vhost/vring.h"
@@ -25,58 +23,6 @@
 #define TABLE 0x3000ul
 #define DATA  0x4000ul
 #define LEN   0x6000ul
-#define WATCH 0x4000ul /* ring and indirect table */
-
-#define TRAP_FLAG   0x100 /* of the flags register: one instruction, then a trap */
-#define WRITE_FAULT 2	  /* of the page fault's error code */
-
-static char *watched; /* NULL: nothing is */
-static uint16_t n_reads[WATCH];
-
-static void protect(int how)
-{
-	if (mprotect(watched, WATCH, how) < 0)
-		_exit(1);
-}
-
-static void on_fault(int number, siginfo_t *info, void *context)
-{
-	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
-	uintptr_t at = (uintptr_t)info->si_addr - (uintptr_t)watched;
-
-	if (!watched || at >= WATCH) {
-		signal(number, SIG_DFL);
-		return;
-	}
-	if (!(registers[REG_ERR] & WRITE_FAULT))
-		n_reads[at]++;
-	protect(PROT_READ | PROT_WRITE);
-	registers[REG_EFL] |= TRAP_FLAG;
-}
-
-static void on_step(int number, siginfo_t *info, void *context)
-{
-	((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
-	protect(PROT_NONE);
-}
-
-static void watch(char *memory)
-{
-	struct sigaction fault = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
-	struct sigaction step = { .sa_sigaction = on_step, .sa_flags = SA_SIGINFO };
-
-	memset(n_reads, 0, sizeof(n_reads));
-	assert_int_equal(sigaction(SIGSEGV, &fault, NULL), 0);
-	assert_int_equal(sigaction(SIGTRAP, &step, NULL), 0);
-	watched = memory;
-	protect(PROT_NONE);
-}
-
-static void unwatch(void)
-{
-	protect(PROT_READ | PROT_WRITE);
-	watched = NULL;
-}
 
 struct fixture {
 	struct vhost_memory memory;
@@ -135,9 +81,9 @@ static int pop(struct fixture *f, uint16_t head, struct vq_chain *ret_chain)
 
 	f->avail->ring[f->avail->idx % NUM] = head;
 	f->avail->idx++;
-	watch(f->bytes);
+	watch_begin(f->bytes);
 	r = vq_pop(&f->vq, ret_chain, NULL);
-	unwatch();
+	watch_end();
 	return r;
 }
 
@@ -146,9 +92,9 @@ static void expect_once(void)
 	unsigned int n = 0;
 
 	for (size_t i = 0; i < WATCH; i++) {
-		if (n_reads[i] > 1)
-			fail_msg("%u reads at %#zx", n_reads[i], i);
-		n += n_reads[i];
+		if (watch_reads[i] > 1)
+			fail_msg("%u reads at %#zx", watch_reads[i], i);
+		n += watch_reads[i];
 	}
 	/* It does see them. */
 	assert_true(n >= 6);
@@ -166,7 +112,7 @@ static void direct_chain(void **state)
 	assert_int_equal(chain.readable_len, 32);
 	assert_int_equal(chain.writable_len, 32);
 	expect_once();
-	assert_int_equal(n_reads[4 * sizeof(struct vring_desc) + offsetof(struct vring_desc, next)], 1);
+	assert_int_equal(watch_reads[4 * sizeof(struct vring_desc) + offsetof(struct vring_desc, next)], 1);
 }
 
 static void indirect_chain(void **state)
@@ -198,15 +144,6 @@ static void broken_chain(void **state)
 #define ARG_LEN 700 /* somewhere in the watched memory */
 #define ARG_AT	4096
 
-static unsigned int total_reads(void)
-{
-	unsigned int n = 0;
-
-	for (size_t i = 0; i < WATCH; i++)
-		n += n_reads[i];
-	return n;
-}
-
 static unsigned int reads_before; /* the plugin ran */
 static uint64_t plugin_sum;
 
@@ -215,7 +152,7 @@ static int look(const struct vaccel_plugin_call *call)
 {
 	const volatile uint8_t *bytes = call->args[0].data;
 
-	reads_before = total_reads();
+	reads_before = watch_total();
 	plugin_sum = 0;
 	for (size_t i = 0; i < 2 * call->args[0].len; i++)
 		plugin_sum += bytes[i % call->args[0].len];
@@ -241,17 +178,17 @@ static int run_watched(const void *arg, size_t len, struct op_request *op)
 	op->args[0] = (struct op_arg){ memory + ARG_AT, len, 1 };
 	request.engine.op = *op;
 	reads_before = 0;
-	watch(memory);
+	watch_begin(memory);
 	request_submit(&h, &request);
 	await(&request.done);
-	unwatch();
+	watch_end();
 	r = request.engine.result;
 	harness_stop(&h);
 	munmap(memory, WATCH);
 	/* memcpy() may load bytes twice where its pieces meet. */
 	for (size_t i = 0; i < WATCH; i++)
-		if (n_reads[i] > 2)
-			fail_msg("%u reads at %#zx", n_reads[i], i);
+		if (watch_reads[i] > 2)
+			fail_msg("%u reads at %#zx", watch_reads[i], i);
 	return r;
 }
 
@@ -273,7 +210,7 @@ static void a_picture(void **state)
 	assert_int_equal(plugin_sum, 2 * 3 * ARG_LEN);
 	/* All before the plugin, which has read all of it twice. */
 	assert_true(reads_before > 0);
-	assert_int_equal(total_reads(), reads_before);
+	assert_int_equal(watch_total(), reads_before);
 }
 
 static void descriptions(void **state)
@@ -292,13 +229,13 @@ static void descriptions(void **state)
 	memcpy(op.params, &(struct vaccel_infer){ "m", 1, 1 }, sizeof(struct vaccel_infer));
 	assert_int_equal(run_watched(descs, sizeof(descs), &op), 0);
 	assert_true(reads_before > 0);
-	assert_int_equal(total_reads(), reads_before);
+	assert_int_equal(watch_total(), reads_before);
 	/* The same when they are refused. */
 	memcpy(wrong, descs, sizeof(wrong));
 	wrong[1].len = 1;
 	assert_int_equal(run_watched(wrong, sizeof(wrong), &op), -EINVAL);
 	assert_int_equal(reads_before, 0);
-	assert_true(total_reads() > 0);
+	assert_true(watch_total() > 0);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
