@@ -7,6 +7,7 @@
 
 #include <endian.h>
 #include <openssl/evp.h>
+#include <openssl/rsa.h>
 #include <signal.h>
 #include <string.h>
 
@@ -223,6 +224,179 @@ static void many_in_flight(void **state)
 	end(g, &sessions);
 }
 
+/* ---- RSA ---- */
+
+#define MODULUS 256u
+
+struct rsa {
+	EVP_PKEY *key;
+	uint64_t private, public, raw_private, raw_public; /* the first two with PKCS #1 and SHA-256 */
+};
+
+static uint64_t rsa_session(struct crypto_guest *g, uint32_t type, bool raw, unsigned char *der, int len)
+{
+	const struct crypto_make plan = {
+		.opcode = VIRTIO_CRYPTO_AKCIPHER_CREATE_SESSION,
+		.algorithm = VIRTIO_CRYPTO_AKCIPHER_RSA,
+		.kind = type,
+		.padding = raw ? VIRTIO_CRYPTO_RSA_RAW_PADDING : VIRTIO_CRYPTO_RSA_PKCS1_PADDING,
+		.hash = raw ? VIRTIO_CRYPTO_RSA_NO_HASH : VIRTIO_CRYPTO_RSA_SHA256,
+		.key = der,
+		.key_len = (uint32_t)len,
+	};
+	uint64_t id;
+
+	assert_true(len > 0);
+	assert_int_equal(crypto_create(g, &plan, &id), VIRTIO_CRYPTO_OK);
+	return id;
+}
+
+static struct rsa rsa_open(struct crypto_guest *g)
+{
+	struct rsa rsa = { .key = EVP_RSA_gen(MODULUS * 8) };
+	unsigned char *der = NULL;
+	int len = i2d_PrivateKey(rsa.key, &der);
+
+	rsa.private = rsa_session(g, VIRTIO_CRYPTO_AKCIPHER_KEY_TYPE_PRIVATE, false, der, len);
+	rsa.raw_private = rsa_session(g, VIRTIO_CRYPTO_AKCIPHER_KEY_TYPE_PRIVATE, true, der, len);
+	OPENSSL_free(der);
+	der = NULL;
+	len = i2d_PublicKey(rsa.key, &der);
+	rsa.public = rsa_session(g, VIRTIO_CRYPTO_AKCIPHER_KEY_TYPE_PUBLIC, false, der, len);
+	rsa.raw_public = rsa_session(g, VIRTIO_CRYPTO_AKCIPHER_KEY_TYPE_PUBLIC, true, der, len);
+	OPENSSL_free(der);
+	return rsa;
+}
+
+static void rsa_close(struct crypto_guest *g, struct rsa *rsa)
+{
+	const uint64_t ids[] = { rsa->private, rsa->public, rsa->raw_private, rsa->raw_public };
+
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
+		assert_int_equal(crypto_destroy(g, VIRTIO_CRYPTO_AKCIPHER_DESTROY_SESSION, ids[i]), VIRTIO_CRYPTO_OK);
+	EVP_PKEY_free(rsa->key);
+}
+
+/* Runs it from seen to seen, laid out as the plan says; returns how many bytes came back. */
+static uint32_t rsa_run(struct crypto_guest *g, const struct crypto_plan *layout, uint32_t opcode, uint64_t id,
+			uint32_t src_len, uint32_t dst_len)
+{
+	struct crypto_plan plan = *layout;
+	struct crypto_job *job;
+	uint32_t written;
+
+	plan.opcode = opcode;
+	plan.session = id;
+	plan.src_len = src_len;
+	plan.dst_len = dst_len;
+	crypto_put(g, &plan, plan.src, seen, src_len);
+	job = crypto_plan_send(g, 0, &plan);
+	crypto_wait(g, 0, job);
+	written = job->written;
+	assert_int_equal(crypto_finish(g, 0, job), VIRTIO_CRYPTO_OK);
+	/* A driver takes the length of the result from the ring. */
+	assert_true(written > 0 && written - 1 <= dst_len);
+	crypto_take(g, &plan, plan.dst, seen, written - 1);
+	return written - 1;
+}
+
+static uint32_t rsa_verify(struct crypto_guest *g, const struct crypto_plan *layout, uint64_t id,
+			   const uint8_t *signature, const uint8_t *digest)
+{
+	struct crypto_plan plan = *layout;
+
+	plan.opcode = VIRTIO_CRYPTO_AKCIPHER_VERIFY;
+	plan.session = id;
+	plan.src_len = MODULUS;
+	plan.dst_len = 32;
+	plan.verifies = true;
+	crypto_put(g, &plan, plan.src, signature, MODULUS);
+	crypto_put(g, &plan, plan.dst, digest, 32);
+	return crypto_run(g, 0, &plan);
+}
+
+static void check_signature(EVP_PKEY *rsa, const uint8_t *signature, const uint8_t *digest)
+{
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(rsa, NULL);
+
+	assert_int_equal(EVP_PKEY_verify_init(ctx), 1);
+	assert_int_equal(EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING), 1);
+	assert_int_equal(EVP_PKEY_CTX_set_signature_md(ctx, EVP_sha256()), 1);
+	assert_int_equal(EVP_PKEY_verify(ctx, signature, MODULUS, digest, 32), 1);
+	EVP_PKEY_CTX_free(ctx);
+}
+
+static void rsa(void **state)
+{
+	static const struct crypto_plan plans[] = {
+		{ .src = SRC, .dst = DST },
+		{ .src = SRC, .dst = DST, .piece = 100, .gap = 4 },
+		{ .src = SRC, .dst = DST, .piece = 33, .gap = 1, .table = true },
+	};
+	struct crypto_guest *g = *state;
+	struct rsa rsa = rsa_open(g);
+	uint8_t signature[MODULUS];
+
+	for (size_t i = 0; i < ARRAY_SIZE(plans); i++) {
+		memcpy(seen, plain, 32);
+		assert_int_equal(rsa_run(g, &plans[i], VIRTIO_CRYPTO_AKCIPHER_SIGN, rsa.private, 32, MODULUS), MODULUS);
+		memcpy(signature, seen, MODULUS);
+		check_signature(rsa.key, signature, plain);
+		assert_int_equal(rsa_verify(g, &plans[i], rsa.public, signature, plain), VIRTIO_CRYPTO_OK);
+		signature[100] ^= 1;
+		assert_int_equal(rsa_verify(g, &plans[i], rsa.public, signature, plain), VIRTIO_CRYPTO_KEY_REJECTED);
+		/* What was padded comes back shorter. */
+		memcpy(seen, plain, 50);
+		assert_int_equal(rsa_run(g, &plans[i], VIRTIO_CRYPTO_AKCIPHER_ENCRYPT, rsa.public, 50, MODULUS),
+				 MODULUS);
+		assert_int_equal(rsa_run(g, &plans[i], VIRTIO_CRYPTO_AKCIPHER_DECRYPT, rsa.private, MODULUS, MODULUS),
+				 50);
+		assert_memory_equal(seen, plain, 50);
+		/* And what was not, as long as the modulus. */
+		memcpy(seen, plain, MODULUS);
+		seen[0] = 0;
+		assert_int_equal(
+			rsa_run(g, &plans[i], VIRTIO_CRYPTO_AKCIPHER_ENCRYPT, rsa.raw_public, MODULUS, MODULUS),
+			MODULUS);
+		assert_int_equal(
+			rsa_run(g, &plans[i], VIRTIO_CRYPTO_AKCIPHER_DECRYPT, rsa.raw_private, MODULUS, MODULUS),
+			MODULUS);
+		assert_memory_equal(seen + 1, plain + 1, MODULUS - 1);
+		rig_wait_gone(rig_kill_worker());
+	}
+	rsa_close(g, &rsa);
+}
+
+/* A public key does nothing that takes the private one, and a result needs room. */
+static void rsa_refused(void **state)
+{
+	struct crypto_guest *g = *state;
+	struct rsa rsa = rsa_open(g);
+	struct crypto_plan plan = { .src = SRC, .dst = DST, .src_len = MODULUS, .dst_len = MODULUS };
+
+	plan.session = rsa.public;
+	plan.opcode = VIRTIO_CRYPTO_AKCIPHER_DECRYPT;
+	assert_int_equal(crypto_run(g, 0, &plan), VIRTIO_CRYPTO_ERR);
+	plan.opcode = VIRTIO_CRYPTO_AKCIPHER_SIGN;
+	plan.src_len = 32;
+	assert_int_equal(crypto_run(g, 0, &plan), VIRTIO_CRYPTO_ERR);
+	plan.session = rsa.private;
+	plan.dst_len = MODULUS - 1;
+	assert_int_equal(crypto_run(g, 0, &plan), VIRTIO_CRYPTO_ERR);
+	plan.src_len = 31;
+	plan.dst_len = MODULUS;
+	assert_int_equal(crypto_run(g, 0, &plan), VIRTIO_CRYPTO_ERR);
+	plan.opcode = VIRTIO_CRYPTO_CIPHER_ENCRYPT;
+	assert_int_equal(crypto_run(g, 0, &plan), VIRTIO_CRYPTO_ERR);
+	plan.opcode = VIRTIO_CRYPTO_AKCIPHER_VERIFY;
+	plan.verifies = true;
+	plan.src_len = MODULUS;
+	plan.dst_len = 32;
+	plan.dst_more = -1;
+	assert_int_equal(crypto_run(g, 0, &plan), VIRTIO_CRYPTO_BADMSG);
+	rsa_close(g, &rsa);
+}
+
 static void configuration(void **state)
 {
 	struct crypto_guest *g = *state;
@@ -232,10 +406,9 @@ static void configuration(void **state)
 	assert_int_equal(frontend_get_config(g->frontend, 0, &config, sizeof(config), &error), 0);
 	assert_int_equal(le32toh(config.status), VIRTIO_CRYPTO_S_HW_READY);
 	assert_int_equal(le32toh(config.max_dataqueues), CRYPTO_DATA_QUEUES);
-	assert_true(le32toh(config.crypto_services) & 1u << VIRTIO_CRYPTO_SERVICE_CIPHER);
-	assert_int_equal(le32toh(config.crypto_services) &
-				 ~(1u << VIRTIO_CRYPTO_SERVICE_CIPHER | 1u << VIRTIO_CRYPTO_SERVICE_AKCIPHER),
-			 0);
+	assert_int_equal(le32toh(config.crypto_services),
+			 1u << VIRTIO_CRYPTO_SERVICE_CIPHER | 1u << VIRTIO_CRYPTO_SERVICE_AKCIPHER);
+	assert_int_equal(le32toh(config.akcipher_algo), 1u << VIRTIO_CRYPTO_AKCIPHER_RSA);
 	assert_int_equal(le32toh(config.cipher_algo_l), 1u << 2 | 1u << 3 | 1u << 4 | 1u << 13);
 	assert_int_equal(config.cipher_algo_h, 0);
 	assert_int_equal(config.hash_algo | config.mac_algo_l | config.mac_algo_h | config.aead_algo, 0);
@@ -364,6 +537,8 @@ int main(void)
 		T(nothing_else_is_written),
 		T(of_no_bytes),
 		T(many_in_flight),
+		T(rsa),
+		T(rsa_refused),
 		T(configuration),
 		cmocka_unit_test(nothing_is_served),
 		T(sessions_outlive_the_worker),
