@@ -16,6 +16,8 @@ static const char usage[] = "usage: op-suite [OPTION...]\n"
 			    "  --plugin NAME    which plugin is to serve them; exits with 77 if another one does\n"
 			    "  --must           with --plugin: fails instead\n"
 			    "  --models         the suite's models are served: the operations on models, too\n"
+			    "  --crypto         ciphers are served, and the suite's keys held: those operations, too\n"
+			    "  --vectors FILE   with --crypto: vectors (tests/crypto/vector.h); up to four times\n"
 			    "  --quick          fewer cases, for slow machines\n"
 			    "  --seed N         of the matrices' elements (default 1)\n"
 			    "  --json           one JSON object instead of TAP\n"
@@ -89,18 +91,22 @@ static int run(struct suite *suite, const char *transport, bool must)
 	run_bad(suite);
 	if (suite->models)
 		run_models(suite);
+	if (suite->crypto)
+		run_crypto(suite);
 	close_all(suite);
 	return report_end(suite);
 }
 
 int main(int argc, char **argv)
 {
-	enum { TRANSPORT, PLUGIN, MUST, MODELS, QUICK, SEED, JSON, HELP };
+	enum { TRANSPORT, PLUGIN, MUST, MODELS, CRYPTO, VECTORS, QUICK, SEED, JSON, HELP };
 	static const struct option options[] = {
 		{ "transport", required_argument, NULL, TRANSPORT },
 		{ "plugin", required_argument, NULL, PLUGIN },
 		{ "must", no_argument, NULL, MUST },
 		{ "models", no_argument, NULL, MODELS },
+		{ "crypto", no_argument, NULL, CRYPTO },
+		{ "vectors", required_argument, NULL, VECTORS },
 		{ "quick", no_argument, NULL, QUICK },
 		{ "seed", required_argument, NULL, SEED },
 		{ "json", no_argument, NULL, JSON },
@@ -125,6 +131,13 @@ int main(int argc, char **argv)
 			break;
 		case MODELS:
 			suite.models = true;
+			break;
+		case CRYPTO:
+			suite.crypto = true;
+			break;
+		case VECTORS:
+			if (suite.n_vectors < sizeof(suite.vectors) / sizeof(suite.vectors[0]))
+				suite.vectors[suite.n_vectors++] = optarg;
 			break;
 		case QUICK:
 			suite.quick = true;

@@ -35,7 +35,7 @@ void *way_take(struct way *way, size_t len)
 	unsigned char *at = way->memory + way->used;
 
 	if (len > way->size - way->used) {
-		fprintf(stderr, "op-suite: a test of models needs more than its memory\n");
+		fprintf(stderr, "op-suite: a test needs more than its memory\n");
 		exit(1);
 	}
 	way->used += (len + 63) / 64 * 64;
@@ -312,8 +312,7 @@ static bool many(struct way *way, char *detail, size_t len)
 
 /* ---- Copies ---- */
 
-/* Bytes of arguments that the other end has copied for us so far. */
-static bool bytes_copied(struct suite *suite, uint64_t *ret_bytes)
+bool bytes_copied(struct suite *suite, uint64_t *ret_bytes)
 {
 	struct virtio_accel_stats stats = { 0 };
 	size_t len;

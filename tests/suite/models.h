@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the suite's tests of models share: memory of each kind, calls of each kind, and the model "digits" of the folder
- * models/, computed again.
+ * What the suite's tests of models share, and in part those of ciphers: memory of each kind, calls of each kind, and the
+ * model "digits" of the folder models/, computed again.
  */
 #ifndef TESTS_SUITE_MODELS_H
 #define TESTS_SUITE_MODELS_H
@@ -41,6 +41,8 @@ __attribute__((format(printf, 3, 4))) bool wrong(char *detail, size_t len, const
 
 /* An operation failed: says how, returns false. */
 bool model_failed(int r, char *detail, size_t len);
+/* Bytes of arguments that the other end has copied for us so far. */
+bool bytes_copied(struct suite *suite, uint64_t *ret_bytes);
 /* It failed as it has to. */
 bool model_is_error(int r, int code, const char *words, char *detail, size_t len);
 

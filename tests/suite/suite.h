@@ -5,7 +5,7 @@
  *
  * main.c: options and the transport; reference.c: the plugin to compare with; report.c: what is printed; plan.c: which cases; gemm.c: what a case is and
  * what must come out; runner.c: how cases travel (memory, synchronous or not); bad.c: mistakes and their answers;
- * models.c, model_rows.c, digits.c: operations on models.
+ * models.c, model_rows.c, digits.c: operations on models; crypto*.c: keys and ciphers.
  */
 #ifndef TESTS_SUITE_SUITE_H
 #define TESTS_SUITE_SUITE_H
@@ -22,7 +22,10 @@ struct suite {
 	char url[256];
 	const char *plugin; /* that is to serve GEMM; NULL: whichever does */
 	bool quick;
-	bool models; /* those of the folder models are served, too */
+	bool models;		/* those of the folder models are served, too */
+	bool crypto;		/* ciphers are, and the suite's keys are held */
+	const char *vectors[4]; /* files of them */
+	size_t n_vectors;
 	uint64_t seed;
 };
 
@@ -108,6 +111,10 @@ void run_bad(struct suite *suite);
 /* ---- models.c ---- */
 
 void run_models(struct suite *suite);
+
+/* ---- crypto.c ---- */
+
+void run_crypto(struct suite *suite);
 
 /* xorshift64*. state is not 0. */
 uint64_t suite_random(uint64_t *state);
