@@ -185,7 +185,8 @@ static int run_op(struct harness *h, uint32_t op, uint64_t session, const void *
 	request.engine.op.params_len = len;
 	memcpy(request.engine.op.params, params, len);
 	request.engine.op.n_args = n_args;
-	memcpy(request.engine.op.args, args, n_args * sizeof(*args));
+	for (uint32_t i = 0; i < n_args; i++)
+		request.engine.op.args[i] = args[i];
 	request.engine.tag = tag;
 	request.engine.again = again;
 	request_submit(h, &request);
