@@ -387,6 +387,8 @@ HOT void accel_run(struct request *request)
 		return;
 	}
 	fill_op(request);
+	if (request->engine.op.op == VACCEL_OP_KEY_IMPORT || request->engine.op.op == VACCEL_OP_KEY_OPEN)
+		worker_hide(conn->worker);
 	request->engine.op.n_args = request->accel.wire.n_args;
 	if (request->accel.wire.n_args > 0) {
 		pthread_rwlock_rdlock(&conn->memory_lock);

@@ -100,6 +100,15 @@ static int check(const struct sandbox *s, struct error *error)
 	return error_set(error, -EPERM, "sandbox: is required, but these are not to be had: %s", s->lacking.text);
 }
 
+int sandbox_hide(void)
+{
+	const struct rlimit none = { 0, 0 };
+
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
+		return -errno;
+	return 0;
+}
+
 int sandbox_enter(struct sandbox *s, const struct config *config, uint64_t max_fds, struct error *error)
 {
 	*s = (struct sandbox){ .config = config };

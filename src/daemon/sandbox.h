@@ -42,6 +42,12 @@ struct sandbox {
 	struct sandbox_text lacking;
 };
 
+/*
+ * What a process that has keys, or may get them, gives up whatever sandbox.mode is: core files, and being looked at by others
+ * of its user. -errno, when the kernel does not let it.
+ */
+int sandbox_hide(void);
+
 /* max_fds: descriptors that the worker can need. Does nothing when the configuration says off. */
 int sandbox_enter(struct sandbox *ret_sandbox, const struct config *config, uint64_t max_fds, struct error *error);
 /* Logs what is in force at this priority; what is not, always as a warning. */

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 
 #include "daemon/listener.h"
+#include "daemon/sandbox.h"
 #include "daemon/setup.h"
 #include "engine/state.h"
 #include "engine/stats.h"
@@ -160,6 +161,11 @@ static int supervisor_init(struct supervisor *s, const struct options *options, 
 		.crypto = options->device->session_create != NULL,
 	};
 	s->n_slots = s->config->limits.connections;
+	/* Messages with keys come here first. */
+	r = s->device.crypto ? sandbox_hide() : 0;
+	if (r < 0)
+		return error_set(error, r, "device %s: its keys cannot be protected from being looked at: %s",
+				 options->device->name, strerror(-r));
 	r = raise_limit(s, error);
 	if (r < 0)
 		return r;

@@ -43,6 +43,17 @@ void worker_ack(struct worker *w, uint32_t conn, uint32_t seq, int result, uint6
 	tell(w, &msg);
 }
 
+HOT void worker_hide(struct worker *w)
+{
+	int r;
+
+	if (atomic_load_explicit(&w->hidden, memory_order_relaxed) || atomic_exchange(&w->hidden, true))
+		return;
+	r = sandbox_hide();
+	if (r < 0)
+		log_warning("worker: its keys cannot be protected from being looked at: %s", strerror(-r));
+}
+
 static void report_engine(struct worker *w)
 {
 	int level = w->options->restarted ? LOG_DEBUG : LOG_INFO;
@@ -345,7 +356,13 @@ static int worker_init(struct worker *w, const struct options *options, struct e
 	r = sandbox_enter(&sandbox, w->config, setup_max_fds(options->device, w->config, VHOST_MAX_REGIONS), error);
 	if (r < 0)
 		refuse(error);
+	/* Without a sandbox only when there are keys: who debugs plugins wants to look. */
+	w->hidden = w->config->sandbox.mode != SANDBOX_OFF;
+	if (w->device->session_create || w->config->n_keys)
+		worker_hide(w);
 	r = open_state(w, error);
+	if (r == 0 && state_n_keys(w->state))
+		worker_hide(w);
 	if (r == 0)
 		w->limits.counts = w->limit_counts = state_limits(w->state);
 	if (r == 0)

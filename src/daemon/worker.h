@@ -68,6 +68,7 @@ struct worker {
 	atomic_uint_fast64_t n_requests;   /* answered, ever */
 	unsigned int n_cpus;		   /* spin_cpus() */
 	struct relief relief;
+	atomic_bool hidden;	     /* nobody else can look at it: worker_hide() */
 	atomic_uint n_looking;	     /* threads of rings that spin */
 	pthread_mutex_t replay_lock; /* held while a request under suspicion runs again */
 };
@@ -172,6 +173,9 @@ struct wconn {
 int worker_run(const struct options *options);
 /* Tells the supervisor. */
 void worker_ack(struct worker *worker, uint32_t conn, uint32_t seq, int result, uint64_t value, const char *text);
+
+/* Before it gets a key; once is enough. */
+void worker_hide(struct worker *worker);
 
 /* ---- wconn.c ---- */
 struct wconn *wconn_get(struct worker *worker, uint32_t id);

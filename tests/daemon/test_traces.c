@@ -14,10 +14,11 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "common/crypt.h"
 #include "search.h"
 #include "util/util.h"
 
-#define CONFIG "cipher = openssl\n[engine]\nthreads = 2\n"
+#define CONFIG "cipher = openssl\n[engine]\nqueues = 2\nthreads = 2\n"
 
 struct secret {
 	uint8_t key[64];
@@ -37,7 +38,7 @@ static struct secret secret_new(size_t len)
 	return secret;
 }
 
-static void start(const char *config)
+static void start(const char *config, const char *device)
 {
 	char text[2048];
 
@@ -45,13 +46,14 @@ static void start(const char *config)
 	assert_int_equal(daemon_prepare(&rig_daemon, text), 0);
 	snprintf(rig_daemon.log, sizeof(rig_daemon.log), "%s/log", rig_daemon.folder);
 	rig_daemon.words[0] = "--log-level=debug";
+	rig_daemon.words[1] = device;
 	setenv("XDG_CACHE_HOME", rig_daemon.folder, 1);
 	assert_int_equal(daemon_start(&rig_daemon), 0);
 }
 
 static int setup(void **state)
 {
-	start(CONFIG);
+	start(CONFIG, NULL);
 	return 0;
 }
 
@@ -186,7 +188,7 @@ static void with_its_connection(void **state)
 
 	/* A daemon that has served nobody yet, so that this is connection 1. */
 	rig_stop();
-	start(CONFIG);
+	start(CONFIG, NULL);
 	g = guest_open_all();
 	in_use(g, g->session, guest_import(g, g->session, secret.key, secret.len, 1));
 	expect_found(&secret);
@@ -195,15 +197,149 @@ static void with_its_connection(void **state)
 	expect_nothing(&secret.needles);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+/* ---- keys that the host holds ---- */
+
+/* It stays as long as the daemon does, in memory that no core file has; what AES makes of it goes with its last user. */
+static void held(void **state)
+{
+	struct secret secret = secret_new(32);
+	char config[512], path[128];
+	struct needles schedules;
+	struct search found;
+	struct guest *g;
+	uint64_t key;
+	int fd;
+
+	rig_stop();
+	snprintf(path, sizeof(path), "/tmp/vaccel-test-key.%d", (int)getpid());
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_int_equal(write(fd, secret.key, secret.len), (ssize_t)secret.len);
+	close(fd);
+	snprintf(config, sizeof(config),
+		 CONFIG "[key backup]\nfile = %s\nformat = raw\ncipher = aes-256-cbc\nallow = encrypt decrypt\n", path);
+	start(config, NULL);
+	g = guest_open_all();
+	unlink(path);
+	key = guest_key_open(g, g->session, "backup");
+	in_use(g, g->session, key);
+	schedules = secret.needles;
+	needles_only_schedules(&schedules);
+	assert_int_not_equal(look(rig_worker(0), &schedules).n, 0);
+	guest_key_free(g, g->session, key);
+	expect_nothing(&schedules);
+	found = look(rig_worker(0), &secret.needles);
+	assert_int_not_equal(found.n, 0);
+	if (found.n_dumped)
+		fail_msg("a core file would have it: %s", found.text);
+	assert_int_equal(look(rig_daemon.pid, &secret.needles).n, 0);
+	expect_not_logged(&secret);
+	guest_close(g);
+}
+
+/* ---- sessions of the crypto device ---- */
+
+static int setup_crypto(void **state)
+{
+	start(CONFIG, "--device=crypto");
+	return 0;
+}
+
+static struct crypt *open_crypt(void)
+{
+	struct error error = { 0 };
+	struct crypt *c;
+
+	if (crypt_open(rig_daemon.socket, true, &c, &error) < 0)
+		fail_msg("%s", error.text);
+	return c;
+}
+
+static void use_session(struct crypt *c, int64_t id, uint32_t direction)
+{
+	uint32_t opcode = direction == VIRTIO_CRYPTO_OP_ENCRYPT ? VIRTIO_CRYPTO_CIPHER_ENCRYPT
+								: VIRTIO_CRYPTO_CIPHER_DECRYPT;
+
+	for (unsigned int i = 0; i < 4; i++)
+		assert_int_equal(crypt_run(c, i % 2, (uint64_t)id, opcode, 8192, 16384, 1024), VIRTIO_CRYPTO_OK);
+}
+
+static void by_message(void **state)
+{
+	const uint32_t sizes[] = { SESSION_OLD, SESSION_NEW }, lengths[] = { 16, 24, 32 };
+	struct crypt *c = open_crypt();
+	struct error error = { 0 };
+
+	for (unsigned int i = 0; i < 6; i++) {
+		struct secret secret = secret_new(lengths[i / 2]);
+		uint32_t direction = i % 2 ? VIRTIO_CRYPTO_OP_DECRYPT : VIRTIO_CRYPTO_OP_ENCRYPT;
+		struct session_plan plan =
+			crypt_cbc(sizes[(i + i / 2) % 2], secret.key, (uint32_t)secret.len, direction);
+		int64_t id = -1;
+
+		assert_int_equal(crypt_create(c, &plan, &id, &error), 0);
+		use_session(c, id, direction);
+		expect_found(&secret);
+		/* It only passed through here. */
+		assert_int_equal(look(rig_daemon.pid, &secret.needles).n, 0);
+		assert_int_equal(crypt_end(c, (uint64_t)id, true, &error), 0);
+		expect_nothing(&secret.needles);
+		expect_not_logged(&secret);
+	}
+	crypt_close(c);
+}
+
+/* One that is not taken leaves nothing, either. */
+static void refused_message(void **state)
+{
+	struct secret secret = secret_new(32);
+	struct session_plan plan = crypt_cbc(SESSION_NEW, secret.key, (uint32_t)secret.len, VIRTIO_CRYPTO_OP_ENCRYPT);
+	struct crypt *c = open_crypt();
+	struct error error = { 0 };
+	int64_t id = -1;
+
+	plan.algorithm = VIRTIO_CRYPTO_CIPHER_3DES_CBC;
+	assert_int_equal(crypt_create(c, &plan, &id, &error), 0);
+	assert_true(id == -1);
+	plan.key_len = 65;
+	assert_int_equal(crypt_create(c, &plan, &id, &error), 0);
+	assert_true(id == -1);
+	expect_nothing(&secret.needles);
+	expect_not_logged(&secret);
+	crypt_close(c);
+}
+
+static void by_control_queue(void **state)
+{
+	const uint32_t pieces[] = { 32, 16, 3 };
+	struct crypt *c = open_crypt();
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(pieces); i++) {
+		struct secret secret = secret_new(32);
+		uint32_t direction = i % 2 ? VIRTIO_CRYPTO_OP_DECRYPT : VIRTIO_CRYPTO_OP_ENCRYPT;
+		int64_t id = -1;
+
+		for (uint32_t at = 0; at < secret.len; at++)
+			*(uint8_t *)crypt_heap(c, at / pieces[i] * 2 * pieces[i] + at % pieces[i]) = secret.key[at];
+		assert_int_equal(crypt_control_create(c, 0, (uint32_t)secret.len, pieces[i], direction, &id),
+				 VIRTIO_CRYPTO_OK);
+		use_session(c, id, direction);
+		expect_found(&secret);
+		assert_int_equal(crypt_control_end(c, (uint64_t)id), VIRTIO_CRYPTO_OK);
+		memset(crypt_heap(c, 0), 0, 128);
+		expect_nothing(&secret.needles);
+		expect_not_logged(&secret);
+	}
+	crypt_close(c);
+}
+
+#define T(name)	     cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define CRYPTO(name) cmocka_unit_test_setup_teardown(name, setup_crypto, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(in_one_piece),
-		T(scattered),
-		T(with_its_session),
-		T(with_its_connection),
+		T(in_one_piece), T(scattered),	     T(with_its_session),     T(with_its_connection),
+		T(held),	 CRYPTO(by_message), CRYPTO(refused_message), CRYPTO(by_control_queue),
 	};
 	char path[] = "/proc/self/mem";
 
