@@ -86,7 +86,10 @@ static void print_text(struct json_object *where)
 	for (size_t i = 0; failures && i < json_object_array_length(failures); i++) {
 		struct json_object *row = json_object_array_get_idx(failures, i);
 
-		printf("%splugin %s does not serve: %s\n", i ? "" : "\n", text_of(row, "plugin"),
+		const char *name = text_of(row, "plugin");
+
+		/* Keys that the host holds are among them, and say so. */
+		printf("%s%s%s does not serve: %s\n", i ? "" : "\n", strncmp(name, "key ", 4) ? "plugin " : "", name,
 		       text_of(row, "cause"));
 	}
 }

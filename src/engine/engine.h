@@ -185,7 +185,7 @@ struct engine_op_info {
 /* Row index; false past the end. One row per row of the op table. */
 bool engine_op_info(const struct engine *engine, size_t index, struct engine_op_info *ret_info);
 
-/* Plugins that were configured or found but do not serve, and why. */
+/* Plugins that were configured or found but do not serve, and why. The same of keys, which are called "key NAME". */
 struct engine_failure {
 	const char *plugin;
 	const char *text;

@@ -37,6 +37,14 @@ class Local(fixture.Test):
         self.assertIn("vaccel-absent.so", said["plugin_failures"][0]["cause"])
         self.assertIn("plugin absent does not serve", self.vaccel("info", "-t", self.local).stdout)
 
+    def test_info_tells_of_keys(self):
+        self.config.write_text("[order]\ndefault = reference\n"
+                               "[key backup]\nfile = /nowhere\ncipher = aes-256-cbc\nallow = encrypt\n")
+        said = self.json("info", "-t", self.local)
+        self.assertEqual([row["plugin"] for row in said["plugin_failures"]], ["key backup"])
+        self.assertIn("cannot open /nowhere", said["plugin_failures"][0]["cause"])
+        self.assertIn("\nkey backup does not serve: ", self.vaccel("info", "-t", self.local).stdout)
+
     def test_transport_from_environment(self):
         done = self.vaccel("info", "--json", environment={"VACCEL_TRANSPORT": self.local})
         self.assertEqual(json.loads(done.stdout)["transport"], self.local)
