@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a program makes of answers about models (src/lib/answer.c), from a daemon that may be anything. The first byte says
+ * What a program makes of answers about models and keys (src/lib/answer.c), from a daemon that may be anything. The first byte says
  * which operation the rest answers, the second how much room there was.
  */
 #include "fuzz.h"
@@ -106,12 +106,32 @@ static void about(struct input *in, size_t room)
 	free(about);
 }
 
+/* wanted: what was asked for is anything, too. */
+static void key(struct input *in, uint32_t room)
+{
+	struct vaccel_key_about *about = fill(in, sizeof(*about)), *wanted = fill(in, sizeof(*wanted));
+	struct vaccel_akcipher_answer *answer = fill(in, sizeof(*answer));
+	struct error error;
+
+	if (answer_key(about, wanted, &error) == 0) {
+		CHECK(about->id && about->rights && !about->reserved && about->held == wanted->held);
+		CHECK(about->type >= VACCEL_KEY_AES && about->type <= VACCEL_KEY_RSA_PRIVATE);
+		CHECK(about->bits && about->bits <= VACCEL_KEY_BYTES * 8);
+		CHECK(!wanted->type || (about->type == wanted->type && about->rights == wanted->rights));
+	}
+	if (answer_akcipher(answer, room, &error) == 0)
+		CHECK(answer->len <= room);
+	free(answer);
+	free(wanted);
+	free(about);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
 	uint8_t what = input_u8(&in), room = input_u8(&in);
 
-	switch (what % 4) {
+	switch (what % 5) {
 	case 0:
 		classified(&in, room % 8);
 		break;
@@ -123,6 +143,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 3:
 		about(&in, room);
+		break;
+	case 4:
+		key(&in, room);
 		break;
 	}
 	return 0;

@@ -557,6 +557,8 @@ static void model_answers(void)
 	const struct vaccel_model_about about = {
 		.row = row, .n_inputs = 1, .n_outputs = 1, .n_tensors = 2, .labels_len = 4
 	};
+	const struct vaccel_key_about key = { .id = 7, .type = VACCEL_KEY_AES, .bits = 128, .modes = 4, .rights = 3 };
+	const struct vaccel_akcipher_answer rsa = { .len = 128 };
 	struct out out = { .bytes = { 0, 2 }, .len = 2 };
 
 	put(&out, &classified, sizeof(classified));
@@ -580,6 +582,11 @@ static void model_answers(void)
 	put(&out, &any, sizeof(any));
 	put(&out, "a\0b", 4);
 	save(&out, "model", "about");
+	out = (struct out){ .bytes = { 4, 128 }, .len = 2 };
+	put(&out, &key, sizeof(key));
+	put(&out, &key, sizeof(key));
+	put(&out, &rsa, sizeof(rsa));
+	save(&out, "model", "key");
 }
 
 static void save_npy(const char *name, uint8_t version, const char *header, const void *data, size_t len)

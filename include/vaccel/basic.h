@@ -107,6 +107,17 @@ struct vaccel_model_info_output {
 	struct vaccel_model_about about;
 };
 
+struct vaccel_message; /* of <vaccel/vaccel.h>, as vaccel_cipher() takes it */
+
+/** Input of VACCEL_OP_CIPHER, which has no output: the message says where that goes. The key is used once. */
+struct vaccel_cipher_input {
+	size_t size;	      /* sizeof(struct vaccel_cipher_input) */
+	const char *host_key; /* name of a key that the host holds; or NULL: */
+	const void *key;      /* one of AES, key_len bytes */
+	size_t key_len;
+	const struct vaccel_message *message;
+};
+
 /**
  * Sets available_operations[op] to 1 for each operation that can be served and to 0 for the others.
  * available_operations: room for VACCEL_OPERATIONS_MAX bytes. Since 0.1.

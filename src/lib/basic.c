@@ -148,6 +148,26 @@ static int do_model_info(struct vaccel_session *session, const struct operation 
 	return lib_write_struct(output, &out, sizeof(out), operation->output);
 }
 
+static int do_cipher(struct vaccel_session *session, const struct operation *operation, const void *input, void *output)
+{
+	const uint32_t rights = VACCEL_MAY_ENCRYPT | VACCEL_MAY_DECRYPT;
+	struct vaccel_cipher_input in;
+	struct vaccel_key *key;
+	int r = lib_read_struct(&in, sizeof(in), input, operation->input), closed;
+
+	if (r == 0 && output)
+		r = lib_failf(-EINVAL, "cipher: has no output: its message says where that goes");
+	if (r < 0)
+		return r;
+	r = in.host_key ? vaccel_key_open(session, in.host_key, &key)
+			: vaccel_key_import(session, VACCEL_KEY_AES, 0, rights, in.key, in.key_len, &key);
+	if (r < 0)
+		return r;
+	r = vaccel_cipher(key, in.message);
+	closed = vaccel_key_free(key);
+	return r < 0 ? r : closed;
+}
+
 static int do_noop(struct vaccel_session *session, const struct operation *operation, const void *input, void *output)
 {
 	if (input || output)
@@ -162,6 +182,7 @@ static const struct operation operations[] = {
 	{ VACCEL_OP_IMAGE_CLASSIFY, do_classify, "vaccel_classify_input", "vaccel_classify_output" },
 	{ VACCEL_OP_INFER, do_infer, "vaccel_infer_input", "vaccel_infer_output" },
 	{ VACCEL_OP_MODEL_LIST, do_model_list, NULL, "vaccel_model_list_output" },
+	{ VACCEL_OP_CIPHER, do_cipher, "vaccel_cipher_input", NULL },
 	{ VACCEL_OP_MODEL_INFO, do_model_info, "vaccel_model_info_input", "vaccel_model_info_output" },
 };
 

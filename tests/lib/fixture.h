@@ -25,8 +25,9 @@
 #include "fault.h"
 
 /* One engine thread: a delayed request holds up what comes after it. */
-#define FIXTURE_CONFIG                                                                                            \
-	"[engine]\nthreads = 1\nop_threads = 1\n[order]\ndefault = fault\n[limits]\nsessions = 8\nbuffers = 16\n" \
+#define FIXTURE_CONFIG                                                                                                \
+	"[engine]\nthreads = 1\nop_threads = 1\n[order]\ndefault = fault openssl\n[limits]\nsessions = 8\nbuffers = " \
+	"16\nkeys = 8\n"                                                                                              \
 	"buffer_bytes = 16M\nrequest_bytes = 32M\n"
 
 extern struct daemon fixture_daemon;

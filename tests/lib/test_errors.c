@@ -179,8 +179,11 @@ static void test_basic(void **state)
 	assert_int_equal(errno, ENOENT);
 	setenv("VACCEL_TRANSPORT", fixture_url, 1);
 	assert_ok(vaccel_get_operations(available));
+	/* The plugin's, and those of keys, which need none. Ciphers are there if this build has them. */
 	for (int i = 0; i < VACCEL_OPERATIONS_MAX; i++)
-		assert_int_equal(available[i], i <= VACCEL_OP_DGEMM);
+		if (i != VACCEL_OP_CIPHER && i != VACCEL_OP_AKCIPHER)
+			assert_int_equal(available[i], i <= VACCEL_OP_DGEMM ||
+							       (i >= VACCEL_OP_KEY_IMPORT && i <= VACCEL_OP_KEY_FREE));
 	session = create_vaccel_session();
 	assert_non_null(session);
 	assert_ok(do_operation(session, VACCEL_OP_NOOP, NULL, NULL));

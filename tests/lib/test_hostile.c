@@ -504,6 +504,117 @@ static void test_bad_call_stays(void **state)
 	vaccel_context_free(context);
 }
 
+/* ---- Answers about keys ---- */
+
+static struct vaccel_key_about key_answer; /* under the backend's lock */
+static uint32_t rsa_answer;
+
+static void answer_keys(struct backend *b, const struct wire_request *request, struct wire_response *response)
+{
+	struct vaccel_akcipher_answer rsa = { .len = htole32(rsa_answer), .reserved = 99 };
+	uint64_t len = 0;
+	void *at;
+
+	if (request->type != VIRTIO_ACCEL_T_OP)
+		return;
+	at = request->n_args ? backend_arg(b, request, request->n_args - 1, &len) : NULL;
+	if (request->op == VACCEL_OP_KEY_IMPORT || request->op == VACCEL_OP_KEY_OPEN)
+		memcpy(at, &key_answer, sizeof(key_answer));
+	else if (request->op == VACCEL_OP_AKCIPHER)
+		memcpy(at, &rsa, sizeof(rsa));
+}
+
+static void set_key_answer(const struct vaccel_key_about *about)
+{
+	BACKEND_SET(&backend, answer, answer_keys);
+	pthread_mutex_lock(&backend.lock);
+	key_answer = (struct vaccel_key_about){
+		.id = htole64(about->id),
+		.type = htole32(about->type),
+		.bits = htole32(about->bits),
+		.modes = htole32(about->modes),
+		.rights = htole32(about->rights),
+		.held = htole32(about->held),
+		.reserved = htole32(about->reserved),
+	};
+	pthread_mutex_unlock(&backend.lock);
+}
+
+/* What cannot be a key of ours is refused, and nothing comes of it. */
+static void test_key_answers(void **state)
+{
+	static const struct {
+		struct vaccel_key_about about;
+		bool imported, opened; /* it can be one */
+	} rows[] = {
+		{ { 7, VACCEL_KEY_AES, 128, 4, 3, 0, 0 }, true, false },
+		{ { 7, VACCEL_KEY_AES, 128, 4, 3, 0, 99 }, true, false },
+		{ { 7, VACCEL_KEY_AES, 512, 8, 1, 1, 0 }, false, true },
+		{ { 7, VACCEL_KEY_RSA_PRIVATE, 2048, 0, 4, 1, 0 }, false, true },
+		{ { 0, VACCEL_KEY_AES, 128, 4, 3, 0, 0 }, false, false },
+		{ { 7, 0, 128, 4, 3, 0, 0 }, false, false },
+		{ { 7, 4, 128, 4, 3, 1, 0 }, false, false },
+		{ { 7, VACCEL_KEY_RSA_PUBLIC, 128, 4, 3, 0, 0 }, false, false },
+		{ { 7, VACCEL_KEY_AES, 192, 4, 3, 0, 0 }, false, false },
+		{ { 7, VACCEL_KEY_AES, 129, 4, 3, 1, 0 }, false, false },
+		{ { 7, VACCEL_KEY_AES, 0, 4, 3, 1, 0 }, false, false },
+		{ { 7, VACCEL_KEY_AES, 384, 4, 3, 1, 0 }, false, false },
+		{ { 7, VACCEL_KEY_RSA_PRIVATE, 0, 0, 4, 1, 0 }, false, false },
+		{ { 7, VACCEL_KEY_RSA_PRIVATE, UINT32_MAX, 0, 4, 1, 0 }, false, false },
+		{ { 7, VACCEL_KEY_AES, 128, 0, 3, 0, 0 }, false, false },
+		{ { 7, VACCEL_KEY_AES, 128, 4, 1, 0, 0 }, false, false },
+		{ { 7, VACCEL_KEY_AES, 128, 4, 0, 1, 0 }, false, false },
+		{ { 7, VACCEL_KEY_AES, 128, 4, 0x13, 1, 0 }, false, false },
+		{ { 7, VACCEL_KEY_AES, 128, 4, 3, 2, 0 }, false, false },
+	};
+	static const uint8_t bytes[16];
+	struct vaccel_context *context;
+	struct vaccel_session *session;
+
+	session = start(&context);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct vaccel_key *key = NULL;
+		int r;
+
+		set_key_answer(&rows[i].about);
+		r = vaccel_key_import(session, VACCEL_KEY_AES, 1u << VACCEL_CBC, 3, bytes, sizeof(bytes), &key);
+		assert_int_equal(r, rows[i].imported ? 0 : -EPROTO);
+		assert_true(!key == !rows[i].imported);
+		assert_true(!key || (vaccel_key_about(key)->id == 7 && !vaccel_key_about(key)->reserved));
+		assert_ok(vaccel_key_free(key));
+		key = NULL;
+		r = vaccel_key_open(session, "backup", &key);
+		assert_int_equal(r, rows[i].opened ? 0 : -EPROTO);
+		assert_true(!key == !rows[i].opened);
+		assert_ok(vaccel_key_free(key));
+	}
+	vaccel_context_free(context);
+}
+
+static void test_rsa_answers(void **state)
+{
+	static const struct vaccel_key_about about = { 7, VACCEL_KEY_RSA_PRIVATE, 1024, 0, 15, 0, 0 };
+	uint8_t data[200] = { 0 };
+	struct vaccel_context *context;
+	struct vaccel_session *session;
+	struct vaccel_key *key = NULL;
+
+	session = start(&context);
+	set_key_answer(&about);
+	assert_ok(vaccel_key_import(session, VACCEL_KEY_RSA_PRIVATE, 0, VACCEL_MAY_ALL, data, sizeof(data), &key));
+	pthread_mutex_lock(&backend.lock);
+	rsa_answer = 128;
+	pthread_mutex_unlock(&backend.lock);
+	assert_int_equal(vaccel_akcipher(key, VACCEL_AK_SIGN, VACCEL_RSA_PKCS1, VACCEL_RSA_SHA256, data, 32, data, 128),
+			 128);
+	assert_error(vaccel_akcipher(key, VACCEL_AK_SIGN, VACCEL_RSA_PKCS1, VACCEL_RSA_SHA256, data, 32, data, 127),
+		     -EPROTO, "128 bytes in room for 127");
+	/* What is only read has not been written. */
+	assert_error(vaccel_akcipher(key, VACCEL_AK_VERIFY, VACCEL_RSA_PKCS1, VACCEL_RSA_SHA256, data, 128, data, 128),
+		     -EPROTO, "room for 0");
+	vaccel_context_free(context);
+}
+
 /* One region for all requests: the next waits until the one before has left it, or fails if that will never be. */
 static void test_room(void **state)
 {
@@ -568,6 +679,8 @@ int main(void)
 		TEST(test_memory_table),
 		TEST(test_regions_come_back),
 		TEST(test_bad_call_stays),
+		TEST(test_key_answers),
+		TEST(test_rsa_answers),
 		TEST(test_room),
 		TEST(test_freed_beside_request),
 		TEST(test_region_for_region),
