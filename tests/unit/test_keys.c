@@ -797,6 +797,56 @@ static void plugins_look_at_keys_of_rsa(void **unused)
 	harness_stop(&h);
 }
 
+static uint8_t guests_key[sizeof(secret)];
+
+/* As a guest would, between the check and the use. */
+static int check_and_change(const struct vaccel_plugin_crypto_key *key, uint32_t *ret_bits,
+			    const struct vaccel_plugin_report *report)
+{
+	assert_memory_equal(key->data, secret, sizeof(secret));
+	memset(guests_key, 0xff, sizeof(guests_key));
+	return 0;
+}
+
+static int look_at_key(const struct vaccel_plugin_call *call)
+{
+	memcpy(seen_bytes, call->key->data, MIN(call->key->len, sizeof(seen_bytes)));
+	return 0;
+}
+
+static void what_was_checked_is_what_is_used(void **unused)
+{
+	const struct vaccel_key_import params = { .type = VACCEL_KEY_RSA_PRIVATE, .rights = ANY };
+	struct vaccel_key_about about;
+	struct vaccel_akcipher_answer answer;
+	const struct op_arg import_args[] = { { guests_key, sizeof(guests_key), 1 }, { &about, sizeof(about), 2 } };
+	const struct op_arg args[] = { { guests_key, 1, 1 }, { seen_bytes, 1, 2 }, { &answer, sizeof(answer), 2 } };
+	struct vaccel_akcipher sign = { .operation = VACCEL_AK_SIGN };
+	struct test_request request;
+	struct probe *probe;
+	struct harness h;
+	uint64_t session;
+
+	probe = start(&h, NULL);
+	probe->key_check = check_and_change;
+	probe->run = look_at_key;
+	session = harness_session(&h, OWNER);
+	memcpy(guests_key, secret, sizeof(secret));
+	assert_int_equal(
+		run_op(&h, VACCEL_OP_KEY_IMPORT, session, &params, sizeof(params), import_args, 2, 0, false, NULL), 0);
+	sign.key = about.id;
+	request_init(&h, &request, VACCEL_OP_NOOP, OWNER, session);
+	request.engine.op.op = VACCEL_OP_AKCIPHER;
+	request.engine.op.params_len = sizeof(sign);
+	memcpy(request.engine.op.params, &sign, sizeof(sign));
+	request.engine.op.n_args = 3;
+	memcpy(request.engine.op.args, args, sizeof(args));
+	request_submit(&h, &request);
+	assert_int_equal(request_wait(&request), 0);
+	assert_memory_equal(seen_bytes, secret, sizeof(secret));
+	harness_stop(&h);
+}
+
 /* ---- What is served ---- */
 
 static const char *plugin_of(const struct harness *h, uint32_t op)
@@ -1165,6 +1215,7 @@ int main(void)
 		cmocka_unit_test(the_next_worker_has_the_keys),
 		cmocka_unit_test(what_cannot_run_again_is_interrupted),
 		cmocka_unit_test(plugins_look_at_keys_of_rsa),
+		cmocka_unit_test(what_was_checked_is_what_is_used),
 		cmocka_unit_test(keys_need_somebody_who_uses_them),
 		cmocka_unit_test(held_keys_are_opened_by_name),
 		cmocka_unit_test(the_next_worker_reads_held_keys_anew),
