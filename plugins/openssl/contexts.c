@@ -89,6 +89,10 @@ static int make(const struct vaccel_plugin_call *call, const struct vaccel_ciphe
 {
 	const struct vaccel_plugin_crypto_key *key = call->key;
 	const EVP_CIPHER *evp = find_cipher(cipher->mode, key->len);
+	/* EVP_CIPHER_CTX_set_padding() would have it set again with each IV, by looking for its name. */
+	unsigned int padding = 0;
+	const OSSL_PARAM no_padding[] = { OSSL_PARAM_construct_uint(OSSL_CIPHER_PARAM_PADDING, &padding),
+					  OSSL_PARAM_construct_end() };
 
 	if (!evp)
 		return vaccel_plugin_error(&call->report, -EINVAL, "mode %u takes no key of %zu bytes", cipher->mode,
@@ -97,11 +101,9 @@ static int make(const struct vaccel_plugin_call *call, const struct vaccel_ciphe
 	context->mode = cipher->mode;
 	context->direction = cipher->direction;
 	context->evp = EVP_CIPHER_CTX_new();
-	if (!context->evp ||
-	    EVP_CipherInit_ex2(context->evp, evp, key->data, NULL, cipher->direction == VACCEL_ENCRYPT, NULL) != 1)
+	if (!context->evp || EVP_CipherInit_ex2(context->evp, evp, key->data, NULL, cipher->direction == VACCEL_ENCRYPT,
+						no_padding) != 1)
 		return crypto_error(&call->report, -EINVAL, "the key cannot be used");
-	if (EVP_CIPHER_CTX_set_padding(context->evp, 0) != 1)
-		return crypto_error(&call->report, -EIO, "padding cannot be switched off");
 	context->iv_len = (size_t)EVP_CIPHER_CTX_get_iv_length(context->evp);
 	return 0;
 }

@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <openssl/crypto.h>
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <vaccel/plugin.h>
 
