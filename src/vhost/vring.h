@@ -28,6 +28,7 @@
 
 #define VRING_MAX_NUM	 1024
 #define VRING_MAX_CHAIN	 1024 /* descriptors of one chain, an indirect table's included */
+#define VRING_AHEAD	 8    /* chains that are known of before they are popped; a power of two */
 #define VRING_MAX_PIECES 2048 /* of one chain, after splitting at regions' ends */
 
 struct vq_setup {
@@ -41,6 +42,8 @@ struct vq_setup {
 	uint64_t counter;  /* first journal counter, see inflight_open() */
 };
 
+struct vq_ahead;
+
 struct vq {
 	const struct vhost_memory *memory;
 	uint16_t num;
@@ -53,8 +56,10 @@ struct vq {
 
 	/* The popping thread's own. */
 	uint16_t last_avail;
-	struct iovec *pieces;  /* VRING_MAX_PIECES, of the chain popped last */
-	struct vq_desc *table; /* VRING_MAX_CHAIN, copy of an indirect table */
+	uint16_t n_ahead;	/* copied, from last_avail on; atomic */
+	struct vq_ahead *ahead; /* VRING_AHEAD, by index modulo that */
+	struct iovec *pieces;	/* VRING_MAX_PIECES, of the chain popped last */
+	struct vq_desc *table;	/* VRING_MAX_CHAIN, copy of an indirect table */
 
 	pthread_mutex_t push_lock;
 	uint16_t used_idx;	  /* push_lock */
