@@ -375,9 +375,11 @@ HOT static int check_features(const struct request *request, struct error *error
 HOT void accel_run(struct request *request)
 {
 	struct wconn *conn = request->ring->conn;
-	struct error error = { 0 };
-	int r = check_features(request, &error);
+	struct error error;
+	int r;
 
+	error_clear(&error);
+	r = check_features(request, &error);
 	if (r < 0) {
 		accel_answer(request, r, 0, &error);
 		return;
@@ -390,11 +392,13 @@ HOT void accel_run(struct request *request)
 	if (request->engine.op.op == VACCEL_OP_KEY_IMPORT || request->engine.op.op == VACCEL_OP_KEY_OPEN)
 		worker_hide(conn->worker);
 	request->engine.op.n_args = request->accel.wire.n_args;
-	if (request->accel.wire.n_args > 0) {
+	/* Registered buffers are the engine's to find. */
+	if (request->accel.wire.n_extents > 0)
 		pthread_rwlock_rdlock(&conn->memory_lock);
+	if (request->accel.wire.n_args > 0)
 		r = resolve_args(request, &error);
+	if (request->accel.wire.n_extents > 0)
 		pthread_rwlock_unlock(&conn->memory_lock);
-	}
 	if (r == 0 && request->begun && !may_run_again(request))
 		r = error_set(&error, -EOWNERDEAD,
 			      "interrupted: the host's worker died in it, and it may not run twice");

@@ -224,9 +224,10 @@ HOT static void serve_chain(struct wring *ring, const struct vq_chain *chain)
 {
 	const struct device *device = ring->conn->worker->device;
 	struct request *request = ring_request(ring, chain->head);
-	struct error error = { 0 };
+	struct error error;
 	int r;
 
+	error_clear(&error);
 	if (!request) {
 		complain(ring, "a request is dropped: no memory");
 		vq_push(&ring->vq, chain->head, 0);
@@ -278,10 +279,11 @@ HOT void ring_leave(struct wring *ring)
 HOT static bool serve_available(struct wring *ring)
 {
 	struct vq_chain chain;
-	struct error error = { 0 };
+	struct error error;
 	uint32_t n = 0;
 	int r = 1;
 
+	error_clear(&error);
 	while (!atomic_load_explicit(&ring->stopping, memory_order_relaxed)) {
 		ring->popped_ns = stats_ticks_begin(&ring->ticks);
 		pthread_rwlock_rdlock(&ring->conn->memory_lock);

@@ -50,17 +50,15 @@ HOT static bool all_zero(const uint8_t *bytes, size_t len)
 
 HOT static void read_header(const struct virtio_accel_req *header, struct wire_request *request)
 {
-	*request = (struct wire_request){
-		.type = le32toh(header->type),
-		.id = le64toh(header->id),
-		.session = le64toh(header->session),
-		.object = le64toh(header->object),
-		.op = le32toh(header->op),
-		.deadline_ms = le32toh(header->deadline_ms),
-		.params_len = le32toh(header->params_len),
-		.n_extents = le32toh(header->n_extents),
-		.n_args = le16toh(header->n_args),
-	};
+	request->type = le32toh(header->type);
+	request->id = le64toh(header->id);
+	request->session = le64toh(header->session);
+	request->object = le64toh(header->object);
+	request->op = le32toh(header->op);
+	request->deadline_ms = le32toh(header->deadline_ms);
+	request->params_len = le32toh(header->params_len);
+	request->n_extents = le32toh(header->n_extents);
+	request->n_args = le16toh(header->n_args);
 }
 
 HOT static int check_header(const struct virtio_accel_req *header, const struct wire_request *request,
@@ -184,7 +182,10 @@ HOT int wire_decode(const void *msg, size_t len, const struct wire_limits *limit
 	size_t args_at = sizeof(header), extents_at, params_at;
 	int r;
 
-	memset(request, 0, sizeof(*request));
+	/* Of the arguments, most of the struct, only those that there are are written. */
+	memset(request, 0, offsetof(struct wire_request, args));
+	request->extents = NULL;
+	request->params = NULL;
 	if (len < sizeof(header))
 		return error_set(error, -EBADMSG, "request of %zu bytes is shorter than its header", len);
 	memcpy(&header, msg, sizeof(header));

@@ -13,6 +13,13 @@ struct error {
 	char text[ERROR_TEXT];
 };
 
+/* There is none yet. For what every request runs through: an initializer would write all of the text. */
+static inline void error_clear(struct error *error)
+{
+	error->code = 0;
+	error->text[0] = '\0';
+}
+
 /* Writes code (negative errno) and text; returns code, so that `return error_set(...)` reads well. */
 __attribute__((cold, format(printf, 3, 4))) int error_set(struct error *error, int code, const char *format, ...);
 
