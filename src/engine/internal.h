@@ -31,7 +31,7 @@ struct engine_session {
 	uint64_t served; /* work that it was given, in the unit of costs; comparable between ready sessions */
 	uint32_t n_running;
 	uint32_t running_in[CONFIG_MAX_PLUGINS]; /* ops under way, by plugin */
-	bool opened[CONFIG_MAX_PLUGINS];	 /* under the plugin's lock */
+	bool opened[CONFIG_MAX_PLUGINS];	 /* written under the plugin's lock; atomic */
 	void *plugin_session[CONFIG_MAX_PLUGINS];
 };
 

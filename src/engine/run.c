@@ -13,6 +13,9 @@
 #include "engine/internal.h"
 #include "util/util.h"
 
+/* How many times the usual a request may take before it counts as no more than that. */
+#define OUTLIER 8
+
 HOT void mark_running(struct engine *engine, struct engine_request *request, uint64_t now)
 {
 	unsigned int index = candidate_of(engine, request)->plugin;
@@ -37,12 +40,17 @@ HOT static void mark_stopped(struct engine *engine, struct engine_request *reque
 	__atomic_store_n(&engine->n_running, engine->n_running - 1, __ATOMIC_RELAXED);
 }
 
+/*
+ * The mean of the last few. One that took much longer, since the processor was given to somebody else meanwhile, says little about
+ * the next; several in a row raise the mean as fast as they have to.
+ */
 HOT static void note_time(struct candidate *candidate, const struct engine_request *request)
 {
 	uint64_t took = request->end_ns - request->start_ns;
 	uint64_t *known = took_of(candidate, request);
 	uint64_t before = __atomic_load_n(known, __ATOMIC_RELAXED);
 
+	took = before ? MIN(took, OUTLIER * before) : took;
 	__atomic_store_n(known, before ? (3 * before + took) / 4 + 1 : took + 1, __ATOMIC_RELAXED);
 }
 
@@ -51,11 +59,13 @@ HOT static int open_plugin_session(struct plugin *plugin, unsigned int index, st
 {
 	int r = 0;
 
+	if (__atomic_load_n(&session->opened[index], __ATOMIC_ACQUIRE))
+		return 0;
 	pthread_mutex_lock(&plugin->lock);
 	if (!session->opened[index]) {
 		if (plugin->decl.open)
 			r = plugin->decl.open(&session->plugin_session[index], (struct vaccel_plugin_report *)report);
-		session->opened[index] = r == 0;
+		__atomic_store_n(&session->opened[index], r == 0, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&plugin->lock);
 	return r;
