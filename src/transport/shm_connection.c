@@ -38,6 +38,9 @@ static int read_config(struct frontend *frontend, struct virtio_accel_config *c,
 	c->max_buffer_bytes = le64toh(c->max_buffer_bytes);
 	c->max_request_bytes = le64toh(c->max_request_bytes);
 	c->max_message_bytes = le32toh(c->max_message_bytes);
+	/* The beginning of a crypto device's configuration says the same as that of version 1.0. */
+	if (!c->max_message_bytes)
+		return error_set(error, -EPROTONOSUPPORT, "cannot connect: it is no accel device, but of another kind");
 	if (c->version_major != VIRTIO_ACCEL_VERSION_MAJOR)
 		return error_set(error, -EPROTONOSUPPORT, "cannot connect: the device has version %u.%u, not %u.x",
 				 c->version_major, c->version_minor, VIRTIO_ACCEL_VERSION_MAJOR);

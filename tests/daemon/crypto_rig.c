@@ -35,6 +35,7 @@ static void start_queue(struct crypto_guest *g, unsigned int queue)
 	uint8_t *memory = (uint8_t *)g->rings->data + queue * ((dring_bytes(CRYPTO_RING) + 4095) & ~4095ul);
 	struct error error = { 0 };
 
+	memset(memory, 0, dring_bytes(CRYPTO_RING));
 	assert_int_equal(
 		dring_init(&g->ring[queue], memory, CRYPTO_RING, frontend_has_feature(g->frontend, VHOST_F_EVENT_IDX)),
 		0);
@@ -62,6 +63,18 @@ struct crypto_guest *crypto_open(void)
 		start_queue(g, i);
 	}
 	return g;
+}
+
+void crypto_reset(struct crypto_guest *g)
+{
+	struct error error = { 0 };
+
+	if (frontend_reset_device(g->frontend, &error) < 0)
+		fail_msg("%s", error.text);
+	for (unsigned int i = 0; i < CRYPTO_QUEUES; i++) {
+		dring_fini(&g->ring[i]);
+		start_queue(g, i);
+	}
 }
 
 void crypto_close(struct crypto_guest *g)

@@ -42,6 +42,8 @@ struct crypto_guest {
 
 struct crypto_guest *crypto_open(void);
 void crypto_close(struct crypto_guest *guest);
+/* Resets the device, and starts its queues again. */
+void crypto_reset(struct crypto_guest *guest);
 /* Any chain: bufs name addresses of the guest. table: through an indirect table. */
 struct crypto_job *crypto_send(struct crypto_guest *guest, unsigned int queue, const struct dring_buf *bufs, uint16_t n,
 			       bool table);

@@ -456,6 +456,27 @@ static void sessions_outlive_the_worker(void **state)
 	assert_int_equal(crypto_destroy(g, 0, sessions[0].encrypt), VIRTIO_CRYPTO_INVSESS);
 }
 
+/* Of a device that was reset its driver knows nothing any more, and the device nothing of its driver's. */
+static void reset_ends_sessions(void **state)
+{
+	struct crypto_guest *g;
+	uint64_t ids[4];
+
+	crypto_rig_start("openssl", "[limits]\nkeys = 4\n");
+	g = crypto_open();
+	for (int round = 0; round < 3; round++) {
+		for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
+			ids[i] = crypto_cipher_session(g, VIRTIO_CRYPTO_CIPHER_AES_CBC, VIRTIO_CRYPTO_OP_ENCRYPT, key,
+						       16);
+		crypto_reset(g);
+		for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
+			assert_int_equal(crypto_destroy(g, 0, ids[i]), VIRTIO_CRYPTO_INVSESS);
+		crypto_works(g);
+	}
+	crypto_close(g);
+	rig_stop();
+}
+
 /* Requests under way and on their way when the worker is killed are answered, and rightly. */
 static void killed_with_requests(void **state)
 {
@@ -544,6 +565,7 @@ int main(void)
 		T(sessions_outlive_the_worker),
 		T(killed_with_requests),
 		cmocka_unit_test(made_once),
+		cmocka_unit_test(reset_ends_sessions),
 	};
 
 	fill();

@@ -123,6 +123,9 @@ static void test_handshake(void **state)
 	BACKEND_SET(&backend, config.version_major, 1);
 	BACKEND_SET(&backend, config.num_queues, 0);
 	assert_error(try(&context), -EPROTO, "no queues");
+	BACKEND_SET(&backend, config.num_queues, htole32(1));
+	BACKEND_SET(&backend, config.max_message_bytes, 0);
+	assert_error(try(&context), -EPROTONOSUPPORT, "another kind");
 	BACKEND_SET(&backend, features, VHOST_BIT(VHOST_F_PROTOCOL_FEATURES));
 	assert_error(try(&context), -EPROTO, "VERSION_1");
 	assert_null(context);
