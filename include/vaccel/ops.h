@@ -278,7 +278,7 @@ struct vaccel_cipher {
 
 /** Numbers of virtio-crypto, as in linux/virtio_crypto.h. */
 enum vaccel_rsa_padding {
-	VACCEL_RSA_RAW = 0,   /* source and destination as long as the modulus */
+	VACCEL_RSA_RAW = 0,   /* numbers: the source at most as long as the modulus, the destination as long */
 	VACCEL_RSA_PKCS1 = 1, /* version 1.5 */
 };
 

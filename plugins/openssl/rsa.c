@@ -147,6 +147,18 @@ static int verify(struct work *w)
 
 /* ---- a request ---- */
 
+/* Without padding the source is a number, which may be written in fewer bytes. OpenSSL wants them all. */
+static void fill_up(struct work *w)
+{
+	size_t missing = w->size > w->source_len ? w->size - w->source_len : 0;
+
+	if (w->params->padding != VACCEL_RSA_RAW || w->params->operation == VACCEL_AK_VERIFY)
+		return;
+	memmove(w->source + missing, w->source, w->source_len);
+	memset(w->source, 0, missing);
+	w->source_len += missing;
+}
+
 /* What the op table cannot know: it has not seen the key. */
 static int check_lengths(const struct work *w)
 {
@@ -191,6 +203,7 @@ static int run(struct work *w, EVP_PKEY *key)
 	int r;
 
 	w->size = (size_t)EVP_PKEY_get_size(key);
+	fill_up(w);
 	r = check_lengths(w);
 	if (r < 0)
 		return r;

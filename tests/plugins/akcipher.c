@@ -279,8 +279,14 @@ static void test_raw(const struct pair *p)
 
 	memset(text + 1, 7, p->size - 1);
 	CHECK(request_run(&q, error) == 0, "raw sign: %s", error);
-	q.source_len--;
-	CHECK(request_run(&q, error) == -ERANGE, "raw, too short: %s", error);
+	q.source_len++;
+	CHECK(request_run(&q, error) == -ERANGE, "raw, too long: %s", error);
+	/* Its first byte is 0: a number that may be written without it. */
+	q.source = text + 1;
+	q.source_len = p->size - 1;
+	q.result = back;
+	q.room = p->size;
+	CHECK(request_run(&q, error) == 0 && !memcmp(back, cipher, p->size), "raw, shorter: %s", error);
 	q = (struct request){ .key = &p->public,
 			      .operation = VACCEL_AK_VERIFY,
 			      .source = cipher,
