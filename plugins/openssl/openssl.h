@@ -2,9 +2,10 @@
 /*
  * Plugin openssl: CIPHER and AKCIPHER with OpenSSL's libcrypto.
  *
- * libcrypto is used through a library context of its own (crypto_library): no openssl.cnf is read for it, so that no provider
- * or engine of the administrator's gets into the process that reads guests' requests, and the plugin does not meet what a
- * program that it runs in (transport local) does with OpenSSL.
+ * libcrypto is used through a library context of its own (crypto_library): it meets nothing of what a program that it runs in
+ * (transport local) does with OpenSSL, the provider vaccel included. The process's configuration, which libcrypto loads at its
+ * first use whatever the context, is loaded in ready(), before the sandbox closes; the daemon's is empty, unless its
+ * administrator says otherwise (OPENSSL_CONF in vacceld(8)).
  *
  * What is made of keys lives in two places, and in no third: contexts.c (prepared AES contexts that are idle), and the streams
  * of sessions (stream.c, messages of GCM that have begun); keys.c has RSA keys. All forget a key in key_gone(). A request that

@@ -60,7 +60,7 @@ static int ready(struct vaccel_plugin_report *report)
 	int r;
 
 	/* Threads may be in libcrypto when the process exits: it shall not tidy up under them. */
-	if (OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL) != 1)
+	if (OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT | OPENSSL_INIT_LOAD_CONFIG, NULL) != 1)
 		return crypto_error(report, -ENOTSUP, "OpenSSL cannot be initialised");
 	crypto_library = OSSL_LIB_CTX_new();
 	if (!crypto_library)

@@ -367,6 +367,9 @@ static int worker_init(struct worker *w, const struct options *options, struct e
 		w->limits.counts = w->limit_counts = state_limits(w->state);
 	if (r == 0)
 		r = open_stats(w, error);
+	/* What a plugin's libcrypto would load by the system's configuration nobody meant for this process. */
+	if (r == 0 && setenv("OPENSSL_CONF", "/dev/null", 0) < 0)
+		r = error_set(error, -ENOMEM, "no memory for the environment");
 	if (r == 0)
 		r = engine_new(w->config, w->state, &w->engine, error);
 	if (r == 0)
