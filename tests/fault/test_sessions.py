@@ -144,6 +144,22 @@ class Sessions(unittest.TestCase):
     def state_of(worker):
         return pathlib.Path(f"/proc/{worker}/fd/4").read_bytes()
 
+    def expect_no_trace(self, key):
+        """Neither half of it lies in a process of the daemon. What is between them is its client's own memory."""
+        for pid in (self.daemon.pid, self.daemon.worker_ready()):
+            with open(f"/proc/{pid}/maps", encoding="utf-8") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+                for line in maps:
+                    start, end = (int(text, 16) for text in line.split()[0].split("-"))
+                    if line.split()[1][0] != "r" or "/memfd:vaccel (" in line or end - start > 1 << 32:
+                        continue
+                    try:
+                        memory.seek(start)
+                        found = memory.read(end - start)
+                    except OSError:
+                        continue
+                    for half in key[:16], key[16:]:
+                        self.assertNotIn(half, found, f"process {pid}: {line}")
+
     def hold_at_the_end(self, done, *words):
         """The worker has done what words ask, and its supervisor, which does not know, is killed."""
         worker = self.daemon.worker_ready()
@@ -180,6 +196,7 @@ class Sessions(unittest.TestCase):
         self.hold_at_the_end(lambda state: bytes.fromhex(other) not in state, "end", session)
         self.assertEqual(self.client.answer(), "ended 0", self.daemon.last())
         self.assertEqual(self.client.ask("end", session), f"ended {-EREMOTEIO}")
+        self.expect_no_trace(bytes.fromhex(other))
         again = self.client.create(NIST_KEY)
         self.assertGreaterEqual(again, 0)
         self.expect_works(again)
