@@ -216,7 +216,7 @@ static bool is_client_memory(const struct mapping *mapping)
 	return strstr(mapping->name, "/memfd:vaccel (deleted)") != NULL;
 }
 
-int search_process(pid_t pid, const struct needles *needles, struct search *ret)
+int search_process(pid_t pid, const struct needles *needles, bool shared, struct search *ret)
 {
 	char path[64];
 	_cleanup_close_ int memory = -1;
@@ -233,7 +233,8 @@ int search_process(pid_t pid, const struct needles *needles, struct search *ret)
 	if (!smaps)
 		return -errno;
 	while (next_mapping(smaps, &mapping))
-		if (mapping.readable && mapping.end - mapping.start <= MAX_MAPPING && !is_client_memory(&mapping))
+		if (mapping.readable && mapping.end - mapping.start <= MAX_MAPPING &&
+		    (shared || !is_client_memory(&mapping)))
 			look_through(memory, &mapping, needles, ret);
 	fclose(smaps);
 	return 0;

@@ -36,9 +36,9 @@ struct search {
 };
 
 /*
- * Whatever a process has mapped and can read, but the memory of its clients. 0, or a negative errno when its memory cannot be
+ * Whatever a process has mapped and can read; shared: what clients of a daemon share with it as well. 0, or a negative errno when its memory cannot be
  * looked at (-EACCES, -EPERM: by us).
  */
-int search_process(pid_t pid, const struct needles *needles, struct search *ret);
+int search_process(pid_t pid, const struct needles *needles, bool shared, struct search *ret);
 
 #endif

@@ -68,7 +68,7 @@ static int teardown(void **state)
 static struct search look(pid_t pid, const struct needles *needles)
 {
 	struct search found;
-	int r = search_process(pid, needles, &found);
+	int r = search_process(pid, needles, false, &found);
 
 	if (r < 0)
 		fail_msg("the memory of process %d: %s", (int)pid, strerror(-r));
