@@ -45,7 +45,7 @@ struct held {
 	struct vaccel_stream *stream;
 	uint8_t tag[MAX_TAG_BYTES];
 	size_t tag_len; /* 0: none */
-	bool one_piece; /* GCM: a message is one request */
+	bool guarded;	/* GCM, and may only decrypt: a message is one request */
 	bool checked;	/* it was, and its tag fits */
 	uint8_t *aad;	/* of it */
 	size_t aad_len;
@@ -88,7 +88,7 @@ static int key_ready(struct held *held)
 	else
 		held->key = key;
 	if (r == 0)
-		held->one_piece = is_gcm(held) && !(host_key_about(key)->rights & VACCEL_MAY_ENCRYPT);
+		held->guarded = is_gcm(held) && !(host_key_about(key)->rights & VACCEL_MAY_ENCRYPT);
 	return r;
 }
 
@@ -190,6 +190,11 @@ static int iv_ready(struct held *held)
 		return 0;
 	held->iv_set = true;
 	return 1;
+}
+
+static bool in_one_piece(const struct held *held)
+{
+	return held->guarded && !held->encrypt;
 }
 
 static struct vaccel_message whole_message(const struct held *held, unsigned char *out, const unsigned char *in,
@@ -360,12 +365,12 @@ static int update(struct held *held, unsigned char *out, size_t *ret_len, size_t
 	if (r < 0)
 		return failed(held, r == -EINVAL ? -EIO : r);
 	if (is_gcm(held) && !out) {
-		if (!(held->one_piece ? whole_aad(held, in, len) : stream_aad(held, in, len)))
+		if (!(in_one_piece(held) ? whole_aad(held, in, len) : stream_aad(held, in, len)))
 			return 0;
 		*ret_len = len;
 		return 1;
 	}
-	if (held->mode == VACCEL_XTS || held->one_piece)
+	if (held->mode == VACCEL_XTS || in_one_piece(held))
 		return whole_data(held, out, ret_len, room, in, len);
 	return stream_data(held, out, ret_len, room, in, len, padding);
 }
@@ -395,7 +400,7 @@ int held_final(struct held *held, unsigned char *out, size_t *ret_len, size_t ro
 	*ret_len = 0;
 	if (held->mode == VACCEL_XTS || held->checked)
 		return 1;
-	if (held->one_piece)
+	if (in_one_piece(held))
 		return whole_data(held, NULL, ret_len, 0, NULL, 0);
 	if (!stream_ready(held, held->padding))
 		return 0;
