@@ -70,6 +70,8 @@ static void report_engine(struct worker *w)
 		if (info.op < 256)
 			ready.ready.ops[info.op / 32] |= 1u << (info.op % 32);
 	}
+	for (size_t i = 0; engine_held_key(w->engine, i); i++)
+		log_line(level, "key %s: is held", engine_held_key(w->engine, i));
 	tell(w, &ready);
 }
 

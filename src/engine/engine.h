@@ -193,6 +193,9 @@ struct engine_failure {
 size_t engine_n_failures(const struct engine *engine);
 const struct engine_failure *engine_failure_at(const struct engine *engine, size_t index);
 
+/* Names of the keys that the host holds and that can be used. Row index; NULL past the end. */
+const char *engine_held_key(const struct engine *engine, size_t index);
+
 /* What the sandbox has to leave open for a plugin that serves. Pointers live as long as the engine. */
 struct engine_plugin_needs {
 	const char *name;

@@ -194,3 +194,8 @@ struct op_key held_about(const struct held_key *held)
 {
 	return (struct op_key){ VACCEL_KEY_AES, held->len * 8, 1u << held->config->mode, held->config->rights, true };
 }
+
+const char *engine_held_key(const struct engine *engine, size_t index)
+{
+	return index < engine->n_held ? engine->held[index].config->name : NULL;
+}

@@ -962,6 +962,8 @@ static void held_keys_are_opened_by_name(void **unused)
 	write_key("k", secret, sizeof(secret), 0600);
 	start_held(&h, shared.state, "file", "k", "raw", "aes-256-cbc", "encrypt");
 	assert_int_equal(engine_n_failures(h.engine), 0);
+	assert_string_equal(engine_held_key(h.engine, 0), "backup");
+	assert_null(engine_held_key(h.engine, 1));
 	session = harness_session(&h, OWNER);
 	assert_int_equal(op_open(&h, session, "backup", &about, NULL), 0);
 	assert_true(about.type == VACCEL_KEY_AES && about.bits == 256 && about.held == 1);
