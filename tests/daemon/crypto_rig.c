@@ -3,7 +3,6 @@
 #include "crypto_rig.h"
 
 #include <endian.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -156,16 +155,9 @@ void crypto_wait(struct crypto_guest *g, unsigned int queue, struct crypto_job *
 	uint64_t until = now_ns() + UINT64_C(60000000000);
 
 	for (crypto_poll(g, queue); !job->done; crypto_poll(g, queue)) {
-		struct pollfd p = { .fd = g->call[queue], .events = POLLIN };
-		eventfd_t count;
-
 		if (now_ns() > until)
 			fail_msg("a request was not answered");
-		if (dring_arm(&g->ring[queue]))
-			continue;
-		if (poll(&p, 1, 60000) == 0)
-			fail_msg("no signal");
-		eventfd_read(g->call[queue], &count);
+		rig_await(&g->ring[queue], g->call[queue]);
 	}
 }
 

@@ -200,23 +200,27 @@ void guest_poll(struct guest *g, unsigned int queue)
 		fail_msg("%s", error.text);
 }
 
+void rig_await(struct dring *ring, int call)
+{
+	struct pollfd p = { .fd = call, .events = POLLIN };
+	eventfd_t count;
+
+	if (dring_arm(ring))
+		return;
+	/* A wake-up that does not come is a fault, too. */
+	if (poll(&p, 1, 60000) == 0)
+		fail_msg("no signal: a request %s answered", dring_pending(ring) ? "was" : "was not");
+	eventfd_read(call, &count);
+}
+
 struct job *guest_wait(struct guest *g, unsigned int queue, struct job *job)
 {
 	uint64_t until = now_ns() + UINT64_C(60000000000);
 
 	for (guest_poll(g, queue); !job->done; guest_poll(g, queue)) {
-		struct pollfd p = { .fd = g->call[queue], .events = POLLIN };
-		eventfd_t count;
-
 		if (now_ns() > until)
 			fail_msg("a request was not answered");
-		if (dring_arm(&g->ring[queue]))
-			continue;
-		/* A wake-up that does not come is a fault, too. */
-		if (poll(&p, 1, 60000) == 0)
-			fail_msg("no signal: the request %s answered",
-				 (guest_poll(g, queue), job->done) ? "was" : "was not");
-		eventfd_read(g->call[queue], &count);
+		rig_await(&g->ring[queue], g->call[queue]);
 	}
 	return job;
 }

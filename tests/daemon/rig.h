@@ -39,6 +39,9 @@ void rig_wait_gone(pid_t pid);
 /* Kills the worker and returns which it was. */
 pid_t rig_kill_worker(void);
 
+/* Waits for a signal, unless there is something in the used ring already. */
+void rig_await(struct dring *ring, int call);
+
 struct job {
 	bool done;
 	uint32_t written; /* as the used ring says */

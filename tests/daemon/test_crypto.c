@@ -191,6 +191,19 @@ static void of_no_bytes(void **state)
 	}
 }
 
+/* One of many from the same source, each with a destination of its own. */
+static struct crypto_plan cbc_plan(uint64_t id, uint32_t i, uint32_t len)
+{
+	return (struct crypto_plan){ .opcode = VIRTIO_CRYPTO_CIPHER_ENCRYPT,
+				     .session = id,
+				     .iv = iv,
+				     .iv_len = 16,
+				     .src_len = len,
+				     .dst_len = len,
+				     .src = SRC,
+				     .dst = DST + i * len };
+}
+
 /* Many at once, on all queues, with results that are all different. */
 static void many_in_flight(void **state)
 {
@@ -203,14 +216,7 @@ static void many_in_flight(void **state)
 		struct crypto_job *jobs[N];
 
 		for (uint32_t i = 0; i < N; i++) {
-			const struct crypto_plan plan = { .opcode = VIRTIO_CRYPTO_CIPHER_ENCRYPT,
-							  .session = sessions.encrypt,
-							  .iv = iv,
-							  .iv_len = 16,
-							  .src_len = LEN,
-							  .dst_len = LEN,
-							  .src = SRC,
-							  .dst = DST + i * LEN };
+			const struct crypto_plan plan = cbc_plan(sessions.encrypt, i, LEN);
 
 			crypto_put(g, &plan, plan.src, plain, LEN);
 			memset(crypto_heap(g, plan.dst), 0, LEN);
@@ -489,17 +495,10 @@ static void killed_with_requests(void **state)
 		struct crypto_job *jobs[N];
 
 		for (uint32_t i = 0; i < N; i++) {
-			const struct crypto_plan plan = { .opcode = VIRTIO_CRYPTO_CIPHER_ENCRYPT,
-							  .session = sessions.encrypt,
-							  .iv = iv,
-							  .iv_len = 16,
-							  .src_len = LEN,
-							  .dst_len = LEN,
-							  .src = SRC,
-							  .dst = DST + i * LEN,
-							  .piece = i % 2 ? 4096 : 0,
-							  .table = true };
+			struct crypto_plan plan = cbc_plan(sessions.encrypt, i, LEN);
 
+			plan.piece = i % 2 ? 4096 : 0;
+			plan.table = true;
 			crypto_put(g, &plan, plan.src, plain, LEN);
 			memset(crypto_heap(g, plan.dst), 0, LEN);
 			jobs[i] = crypto_plan_send(g, i % CRYPTO_DATA_QUEUES, &plan);

@@ -26,6 +26,10 @@
 static const uint8_t key[8192] = { 0x2b, 0x7e, 0x15, 0x16 };
 static const uint8_t iv[16] = { 1, 2, 3 };
 
+static const struct crypto_make cbc = {
+	.algorithm = VIRTIO_CRYPTO_CIPHER_AES_CBC, .direction = VIRTIO_CRYPTO_OP_ENCRYPT, .key = key, .key_len = 16
+};
+
 static struct crypto_guest *guest;
 static pid_t worker;
 
@@ -64,6 +68,22 @@ static void goes_on(void)
 static uint64_t session(uint32_t algorithm, uint32_t direction, uint32_t key_len)
 {
 	return crypto_cipher_session(guest, algorithm, direction, key, key_len);
+}
+
+static uint64_t ecb_session(void)
+{
+	return session(VIRTIO_CRYPTO_CIPHER_AES_ECB, VIRTIO_CRYPTO_OP_ENCRYPT, 16);
+}
+
+/* A good request, 64 bytes to encrypt. */
+static struct crypto_plan ecb_plan(uint64_t id)
+{
+	return (struct crypto_plan){ .opcode = VIRTIO_CRYPTO_CIPHER_ENCRYPT,
+				     .session = id,
+				     .src_len = 64,
+				     .dst_len = 64,
+				     .src = SRC,
+				     .dst = DST };
 }
 
 static void end(uint64_t id)
@@ -169,7 +189,7 @@ static void header_is_cut(void **state)
 	static const uint32_t there[] = { 1, 4, 8, 16, 24, 68, 71 };
 	const struct crypto_make make = { .algorithm = VIRTIO_CRYPTO_CIPHER_AES_CBC,
 					  .direction = VIRTIO_CRYPTO_OP_ENCRYPT };
-	uint64_t id = session(VIRTIO_CRYPTO_CIPHER_AES_ECB, VIRTIO_CRYPTO_OP_ENCRYPT, 16);
+	uint64_t id = ecb_session();
 
 	for (size_t i = 0; i < ARRAY_SIZE(there); i++) {
 		struct crypto_make cut = make;
@@ -310,13 +330,7 @@ static void all_can_be_made(void)
 
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
 		ids[i] = session(VIRTIO_CRYPTO_CIPHER_AES_CBC, VIRTIO_CRYPTO_OP_ENCRYPT, 16);
-	assert_int_equal(crypto_create(guest,
-				       &(struct crypto_make){ .algorithm = VIRTIO_CRYPTO_CIPHER_AES_CBC,
-							      .direction = 1,
-							      .key = key,
-							      .key_len = 16 },
-				       NULL),
-			 VIRTIO_CRYPTO_NOSPC);
+	assert_int_equal(crypto_create(guest, &cbc, NULL), VIRTIO_CRYPTO_NOSPC);
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
 		end(ids[i]);
 }
@@ -347,8 +361,8 @@ static void opcodes_are_unknown(void **state)
 		VIRTIO_CRYPTO_OPCODE(99, 0),
 		UINT32_MAX,
 	};
-	uint64_t id = session(VIRTIO_CRYPTO_CIPHER_AES_ECB, VIRTIO_CRYPTO_OP_ENCRYPT, 16);
-	struct crypto_plan plan = { .session = id, .src_len = 64, .dst_len = 64, .src = SRC, .dst = DST };
+	uint64_t id = ecb_session();
+	struct crypto_plan plan = ecb_plan(id);
 
 	for (size_t i = 0; i < ARRAY_SIZE(opcodes); i++) {
 		plan.opcode = opcodes[i];
@@ -367,16 +381,12 @@ static void opcodes_are_unknown(void **state)
 
 static void status_is_missing(void **state)
 {
-	uint64_t id = session(VIRTIO_CRYPTO_CIPHER_AES_ECB, VIRTIO_CRYPTO_OP_ENCRYPT, 16);
-	struct crypto_plan plan = { .opcode = VIRTIO_CRYPTO_CIPHER_ENCRYPT,
-				    .session = id,
-				    .src_len = 64,
-				    .dst_len = 64,
-				    .src = SRC,
-				    .dst = DST,
-				    .no_status = true };
-	struct crypto_make make = { .algorithm = 3, .direction = 1, .key = key, .key_len = 16, .without_room = true };
+	uint64_t id = ecb_session();
+	struct crypto_plan plan = ecb_plan(id);
+	struct crypto_make make = cbc;
 
+	plan.no_status = true;
+	make.without_room = true;
 	/* Its place is the last byte that there is: no room for the destination is left. */
 	memset(crypto_heap(guest, DST), 0x77, 64);
 	assert_int_equal(crypto_run(guest, 0, &plan), 0xee);
@@ -399,15 +409,10 @@ static void status_is_missing(void **state)
 
 static void destination_is_read_only(void **state)
 {
-	uint64_t id = session(VIRTIO_CRYPTO_CIPHER_AES_ECB, VIRTIO_CRYPTO_OP_ENCRYPT, 16);
-	struct crypto_plan plan = { .opcode = VIRTIO_CRYPTO_CIPHER_ENCRYPT,
-				    .session = id,
-				    .src_len = 64,
-				    .dst_len = 64,
-				    .src = SRC,
-				    .dst = DST,
-				    .dst_readable = true };
+	uint64_t id = ecb_session();
+	struct crypto_plan plan = ecb_plan(id);
 
+	plan.dst_readable = true;
 	expect_refused(&plan, VIRTIO_CRYPTO_BADMSG);
 	plan.piece = 16;
 	plan.gap = 16;
@@ -426,9 +431,7 @@ static void session_of_another_guest(void **state)
 	const uint64_t ids[] = {
 		theirs, 0, 1, UINT64_MAX, theirs + (UINT64_C(1) << 32), theirs + 1, theirs & UINT32_MAX
 	};
-	struct crypto_plan plan = {
-		.opcode = VIRTIO_CRYPTO_CIPHER_ENCRYPT, .src_len = 64, .dst_len = 64, .src = SRC, .dst = DST
-	};
+	struct crypto_plan plan = ecb_plan(0);
 
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
 		plan.session = ids[i];
@@ -446,14 +449,10 @@ static void session_of_another_guest(void **state)
 /* For what it was not made for. */
 static void session_is_misused(void **state)
 {
-	uint64_t id = session(VIRTIO_CRYPTO_CIPHER_AES_ECB, VIRTIO_CRYPTO_OP_ENCRYPT, 16);
-	struct crypto_plan plan = { .opcode = VIRTIO_CRYPTO_CIPHER_DECRYPT,
-				    .session = id,
-				    .src_len = 64,
-				    .dst_len = 64,
-				    .src = SRC,
-				    .dst = DST };
+	uint64_t id = ecb_session();
+	struct crypto_plan plan = ecb_plan(id);
 
+	plan.opcode = VIRTIO_CRYPTO_CIPHER_DECRYPT;
 	expect_refused(&plan, VIRTIO_CRYPTO_ERR);
 	for (uint32_t i = 0; i < 4; i++) {
 		plan.opcode = VIRTIO_CRYPTO_AKCIPHER_ENCRYPT + i;
@@ -496,13 +495,8 @@ static void wait_inside(struct gate *gate, int n)
 static void session_is_closed_in_use(void **state)
 {
 	struct gate *gate = open_gate();
-	uint64_t id = session(VIRTIO_CRYPTO_CIPHER_AES_ECB, VIRTIO_CRYPTO_OP_ENCRYPT, 16);
-	struct crypto_plan plan = { .opcode = VIRTIO_CRYPTO_CIPHER_ENCRYPT,
-				    .session = id,
-				    .src_len = 64,
-				    .dst_len = 64,
-				    .src = SRC,
-				    .dst = DST };
+	uint64_t id = ecb_session();
+	struct crypto_plan plan = ecb_plan(id);
 	struct crypto_job *job;
 	uint8_t expected[64];
 	uint64_t others[7];
@@ -535,13 +529,8 @@ static void session_is_closed_in_use(void **state)
 static void killed_inside(void **state)
 {
 	struct gate *gate = open_gate();
-	uint64_t id = session(VIRTIO_CRYPTO_CIPHER_AES_ECB, VIRTIO_CRYPTO_OP_ENCRYPT, 16);
-	struct crypto_plan plan = { .opcode = VIRTIO_CRYPTO_CIPHER_ENCRYPT,
-				    .session = id,
-				    .src_len = 64,
-				    .dst_len = 64,
-				    .src = SRC,
-				    .dst = DST };
+	uint64_t id = ecb_session();
+	struct crypto_plan plan = ecb_plan(id);
 	struct crypto_plan in_place = plan, half = plan, scattered = plan;
 	struct crypto_job *jobs[4];
 	uint8_t expected[64];
@@ -585,13 +574,8 @@ static void killed_inside(void **state)
 static void closed_and_killed(void **state)
 {
 	struct gate *gate = open_gate();
-	uint64_t id = session(VIRTIO_CRYPTO_CIPHER_AES_ECB, VIRTIO_CRYPTO_OP_ENCRYPT, 16);
-	const struct crypto_plan plan = { .opcode = VIRTIO_CRYPTO_CIPHER_ENCRYPT,
-					  .session = id,
-					  .src_len = 64,
-					  .dst_len = 64,
-					  .src = SRC,
-					  .dst = DST };
+	uint64_t id = ecb_session();
+	const struct crypto_plan plan = ecb_plan(id);
 	struct crypto_job *job;
 
 	atomic_store(&gate->closed, 1);
@@ -612,9 +596,7 @@ static void guest_is_gone(void **state)
 
 	for (int round = 0; round < 3; round++) {
 		struct crypto_guest *other = crypto_open();
-		struct crypto_plan plan = {
-			.opcode = VIRTIO_CRYPTO_CIPHER_ENCRYPT, .src_len = 64, .dst_len = 64, .src = SRC, .dst = DST
-		};
+		struct crypto_plan plan = ecb_plan(0);
 
 		for (int i = 0; i < 8; i++)
 			plan.session = crypto_cipher_session(other, VIRTIO_CRYPTO_CIPHER_AES_ECB,
@@ -629,12 +611,7 @@ static void guest_is_gone(void **state)
 		for (int i = 0;; i++) {
 			uint64_t id;
 
-			if (crypto_create(guest,
-					  &(struct crypto_make){ .algorithm = VIRTIO_CRYPTO_CIPHER_AES_CBC,
-								 .direction = 1,
-								 .key = key,
-								 .key_len = 16 },
-					  &id) == VIRTIO_CRYPTO_OK) {
+			if (crypto_create(guest, &cbc, &id) == VIRTIO_CRYPTO_OK) {
 				end(id);
 				break;
 			}
