@@ -18,6 +18,7 @@ struct cipher_job {
 	struct vaccel_session *session;
 	struct vaccel_key *key;
 	const struct cipher_mode *mode;
+	uint32_t key_bytes; /* of such a cipher's key; XTS has two in one */
 	uint32_t direction;
 	bool padding;
 	uint64_t unit;	      /* XTS: bytes of a data unit */

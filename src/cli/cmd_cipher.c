@@ -241,7 +241,8 @@ static int job_from(struct cli *cli, const struct cipher_options *options, struc
 
 	if (options->cipher < 0)
 		return cli_fail(cli, CLI_USAGE, -EINVAL, "option --cipher: is missing; see vaccel cipher --help");
-	job->mode = cipher_mode_by_name(strrchr(ciphers[options->cipher], '-') + 1);
+	if (!cipher_by_name(ciphers[options->cipher], &job->mode, &job->key_bytes))
+		return cli_fail(cli, CLI_USAGE, -EINVAL, "option --cipher: %s is not known", ciphers[options->cipher]);
 	job->direction = options->decrypt ? VACCEL_DECRYPT : VACCEL_ENCRYPT;
 	job->padding = job->mode->unit > 1 && !options->no_padding;
 	job->unit = options->unit;
@@ -259,12 +260,6 @@ static int job_from(struct cli *cli, const struct cipher_options *options, struc
 }
 
 /* ---- The key ---- */
-
-/* "aes-256-xts" has two keys of that size. */
-static size_t key_bytes(const struct cipher_options *options, const struct cipher_job *job)
-{
-	return (size_t)atoi(ciphers[options->cipher] + strlen("aes-")) / 8 * (job->mode->mode == VACCEL_XTS ? 2 : 1);
-}
 
 /* Bytes as they are, or their digits and perhaps the end of a line. */
 static int read_key_file(struct cli *cli, const char *path, size_t wanted, uint8_t *key)
@@ -312,7 +307,7 @@ static int take_key(struct cli *cli, const struct cipher_options *options, size_
 static int get_key(struct cli *cli, const struct cipher_options *options, struct cipher_job *job)
 {
 	uint32_t right = job->direction == VACCEL_ENCRYPT ? VACCEL_MAY_ENCRYPT : VACCEL_MAY_DECRYPT;
-	size_t wanted = key_bytes(options, job);
+	size_t wanted = job->key_bytes;
 	uint8_t key[64];
 	int status, r;
 

@@ -99,7 +99,7 @@ class Cipher:
     def test_counter_carries(self):
         """The counter goes from one piece into the next, over all of its bytes."""
         self.write("plain", data_of(3 << 20)[:3 << 20])
-        iv = b"\xff" * 13 + b"\x00\x00\x01"
+        iv = b"\x12" + b"\xff" * 13 + b"\x00\x01"
         self.cipher("aes-128-ctr", KEY[:16], "--iv", iv.hex(), "plain", "-o", "ours")
         self.openssl("-aes-128-ctr", "-K", KEY[:16].hex(), "-iv", iv.hex(), "-in", "plain", "-out", "theirs")
         self.assertEqual(self.read("ours"), self.read("theirs"))

@@ -5,6 +5,7 @@
  */
 #include "fixture.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/random.h>
@@ -706,14 +707,36 @@ static void test_no_trace(void **state)
 	assert_int_equal(occurrences(turned, 32), 0);
 }
 
+/* What a stream holds of a block that is not whole is plain text. */
+static void test_no_trace_of_text(void **state)
+{
+	struct fixture *f = *state;
+	struct vaccel_stream_options options = options_of(VACCEL_CBC, VACCEL_ENCRYPT);
+	struct vaccel_key *key = import(f, 16);
+	struct vaccel_stream *stream = begin(key, &options);
+	uint8_t turned[15], *text = malloc(15);
+	size_t n;
+
+	assert_int_equal(getrandom(turned, sizeof(turned), 0), sizeof(turned));
+	for (size_t i = 0; i < 15; i++)
+		text[i] = turned[i] ^ 0xff;
+	assert_ok(vaccel_stream_update(stream, text, 15, NULL, 0, &n));
+	explicit_bzero(text, 15);
+	free(text);
+	assert_int_equal(occurrences(turned, 15), 1);
+	vaccel_stream_free(stream);
+	assert_int_equal(occurrences(turned, 15), 0);
+	assert_ok(vaccel_key_free(key));
+}
+
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name_) cmocka_unit_test_setup_teardown(name_, fixture_open, fixture_close)
-		TEST(test_sizes),   TEST(test_nothing),	    TEST(test_options),	    TEST(test_no_room),
-		TEST(test_padding), TEST(test_gcm_order),   TEST(test_basic),	    TEST(test_large),
-		TEST(test_submit),  TEST(test_threads),	    TEST(test_no_trace),    TEST(test_session_ends),
-		TEST(test_fork),    TEST(test_worker_dies), TEST(test_daemon_dies),
+		TEST(test_sizes),	 TEST(test_nothing),   TEST(test_options),     TEST(test_no_room),
+		TEST(test_padding),	 TEST(test_gcm_order), TEST(test_basic),       TEST(test_large),
+		TEST(test_submit),	 TEST(test_threads),   TEST(test_no_trace),    TEST(test_no_trace_of_text),
+		TEST(test_session_ends), TEST(test_fork),      TEST(test_worker_dies), TEST(test_daemon_dies),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_start, fixture_stop);
@@ -721,5 +744,7 @@ static int run(void)
 
 int main(int argc, char **argv)
 {
+	/* $MALLOC_PERTURB_ overwrites what is freed, which is for others to do here. */
+	mallopt(M_PERTURB, 0);
 	return fixture_main(argc, argv, run);
 }
