@@ -65,9 +65,9 @@ def until(what, condition):
 
 
 class Daemon:
-    """A vacceld with the plugin fault in front."""
+    """A vacceld with the plugin fault in front, or with a configuration of the test's own."""
 
-    def __init__(self, folder, name, limits="", sessions=64, threads=2, options=()):
+    def __init__(self, folder, name, limits="", sessions=64, threads=2, options=(), text=None):
         self.name = name
         self.folder = folder / name
         self.folder.mkdir()
@@ -77,7 +77,7 @@ class Daemon:
         self.hang = self.cache / "hang"
         self.log = self.folder / "log"
         config = self.folder / "vaccel.conf"
-        config.write_text(f"[engine]\nthreads = {threads}\nop_threads = 1\ncache_dir = {self.folder}/cache\n"
+        config.write_text(text or f"[engine]\nthreads = {threads}\nop_threads = 1\ncache_dir = {self.folder}/cache\n"
                           f"[limits]\nsessions = {sessions}\nbuffers = {BUFFERS}\n{limits}\n"
                           "[order]\ndefault = fault reference\n"
                           f"[plugin fault]\nrules = m=77 file={self.hang} crash=hang\n")
@@ -160,7 +160,8 @@ class Daemon:
 class Side:
     """Where clients run: a shell beside the daemons (kind shm), or in a guest. Takes scripts, gives lines."""
 
-    def __init__(self, kind, folder, daemons, module):
+    def __init__(self, kind, folder, daemons, module, words=None):
+        """words: of tools/guest, instead of those that give the guest the daemons' devices and the driver."""
         self.kind = kind
         self.lines = []
         self.n_scripts = 0
@@ -176,10 +177,11 @@ class Side:
             env["VACCEL_GUEST_OUT"] = str(self.out)
         else:
             self.out = None
-            argv = [SOURCE / "tools/guest", f"--kind={kind}", "--timeout=800", "--module", f"{module} drain_ms=1000"]
-            for daemon in daemons:
-                argv += ["--device", daemon.socket]
-            argv += ["--", "/bin/sh", loop]
+            if words is None:
+                words = ["--module", f"{module} drain_ms=1000"]
+                for daemon in daemons:
+                    words += ["--device", daemon.socket]
+            argv = [SOURCE / "tools/guest", f"--kind={kind}", "--timeout=800", *words, "--", "/bin/sh", loop]
         self.process = subprocess.Popen(  # pylint: disable=consider-using-with # ended by stop()
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace", env=env)
         self.reader = threading.Thread(target=self._read, daemon=True)
