@@ -143,6 +143,7 @@ static int make_routes(struct engine *engine, struct error *error)
 		order = config_order(engine->config, route->op->name);
 		for (size_t j = 0; order && j < order->n_plugins; j++)
 			add_candidate(engine, route, order->plugins[j]);
+		engine->uses_keys |= route->op->check_key && route->n_candidates;
 	}
 	return 0;
 }
@@ -282,7 +283,7 @@ bool engine_op_info(const struct engine *engine, size_t index, struct engine_op_
 		plugin = engine->plugins.plugins[route->candidates[0].plugin];
 		ret_info->plugin = plugin->decl.name;
 		ret_info->hardware = plugin->hardware;
-	} else if (route->op->builtin && keys_served((struct engine *)engine)) {
+	} else if (route->op->builtin && engine->uses_keys) {
 		ret_info->plugin = "engine";
 		ret_info->hardware = engine->host;
 	}

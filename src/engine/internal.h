@@ -96,6 +96,7 @@ struct engine {
 	struct plugin_set plugins;
 	struct route *routes; /* one per row of the op table */
 	size_t n_routes;
+	bool uses_keys; /* some plugin does */
 	struct engine_failure *failures;
 	size_t n_failures;
 
@@ -171,8 +172,6 @@ void key_end(struct engine *engine, struct engine_key *key);
 bool session_has_keys(const struct engine *engine, uint32_t owner, uint64_t session);
 /* The session's keys go. No request of it runs or waits. Not under engine->lock. */
 void release_keys(struct engine *engine, uint32_t owner, uint64_t session);
-/* Whether some plugin uses keys. */
-bool keys_served(struct engine *engine);
 /* Runs a request of an operation that the engine serves itself; its result. */
 int builtin_run(struct engine *engine, struct engine_request *request);
 

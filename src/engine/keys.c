@@ -389,12 +389,6 @@ static const struct {
 	{ VACCEL_OP_KEY_FREE, run_free },
 };
 
-bool keys_served(struct engine *engine)
-{
-	return engine_route(engine, VACCEL_OP_CIPHER)->n_candidates ||
-	       engine_route(engine, VACCEL_OP_AKCIPHER)->n_candidates;
-}
-
 int builtin_run(struct engine *engine, struct engine_request *request)
 {
 	struct engine_session *session;

@@ -384,7 +384,7 @@ HOT static int prepare(struct engine *engine, struct engine_request *request)
 	if (r < 0)
 		return r;
 	route = engine_route(engine, request->op.op);
-	if (route->op->builtin ? !keys_served(engine) : !route->n_candidates)
+	if (route->op->builtin ? !engine->uses_keys : !route->n_candidates)
 		return error_set(&request->error, -EOPNOTSUPP, "%s: no plugin here serves it", route->op->name);
 	if (!request->arrived_ns)
 		request->arrived_ns = now_ns();
