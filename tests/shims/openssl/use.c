@@ -328,7 +328,7 @@ static int fork_with(const char *name)
 		return failed(name);
 	child = fork();
 	if (child == 0)
-		exit(in_child(context, &work, done));
+		_exit(in_child(context, &work, done));
 	if (child < 0 || !goes_on(context, &work, done))
 		r = failed("the parent's result is another");
 	EVP_CIPHER_CTX_free(context);
@@ -368,7 +368,7 @@ static int held_fork(const char *name)
 		return failed(name);
 	child = fork();
 	if (child == 0)
-		exit(held_child(context, &work, expected, len));
+		_exit(held_child(context, &work, expected, len));
 	if (child < 0 || !part(context, &work, 50, 50, result, &done) || !end(context, result, &done) || done != len ||
 	    memcmp(result, expected, len) != 0)
 		return failed("the parent's result is another");
