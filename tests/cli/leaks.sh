@@ -29,16 +29,17 @@ cat > "$private/vaccel.conf" <<- END
 	[sandbox]
 	mode = off
 	[order]
-	default = reference models
+	default = reference models openssl
 	[models]
 	dir = $VACCEL_SOURCE/tests/suite/models
 END
 : > "$private/said"
 # An array of no elements, which any shape has room for.
 printf '\223NUMPY\1\0\074\0%-59s\n' "{'descr': '<f4', 'fortran_order': False, 'shape': (0,), }" > "$private/x.npy"
-served=1
+served=1 ciphers=1
 for folder in $(echo "$VACCEL_PLUGIN_DIR" | tr : ' '); do
 	[ ! -e "$folder/vaccel-models.so" ] || served=0
+	[ ! -e "$folder/vaccel-openssl.so" ] || ciphers=0
 done
 "$VACCELD" --socket-path="$private/socket" --config="$private/vaccel.conf" 2> "$private/log" &
 daemon=$!
@@ -56,6 +57,9 @@ ends() {
 	[ "$status" -eq "$expected" ] || fail "vaccel $*: status $status instead of $expected"
 }
 
+# Of a cipher: what it takes to name it.
+cipher="-c aes-128-gcm -K 000102030405060708090a0b0c0d0e0f --iv 00"
+
 # What each subcommand is called with.
 arguments() {
 	case $1 in
@@ -67,6 +71,7 @@ arguments() {
 	stats | models) echo "-t $2" ;;
 	infer) echo "-t $2 -m echo -i $private/x.npy -o $private" ;;
 	classify) echo "-t $2 -m digits -k 2 $VACCEL_SOURCE/models/digits/heldout/0-0130.png" ;;
+	cipher) echo "-t $2 $cipher -o $private/cipher $private/x.npy" ;;
 	*) fail "this test does not know what to call vaccel $1 with" ;;
 	esac
 }
@@ -80,6 +85,7 @@ for command in $commands; do
 		case $command-$url in
 		plugin-*) ends 0 "$command" "$@" ;;
 		models-* | infer-* | classify-*) ends $served "$command" "$@" && ends $served "$command" --json "$@" ;;
+		cipher-*) ends $ciphers "$command" "$@" && ends $ciphers "$command" --json "$@" ;;
 		*) ends 0 "$command" "$@" && ends 0 "$command" --json "$@" ;;
 		esac
 	done
@@ -89,6 +95,10 @@ for command in $commands; do
 	bench) ends 3 bench rtt -t "shm:$private/nothing" ;;
 	infer) ends 3 infer -m x -t "shm:$private/nothing" ;;
 	classify) ends 3 classify -m x -t "shm:$private/nothing" "$private/x.npy" ;;
+	cipher)
+		# shellcheck disable=SC2086 # words
+		ends 3 cipher $cipher -t "shm:$private/nothing" -o "$private/cipher" "$private/x.npy"
+		;;
 	*) ends 3 "$command" -t "shm:$private/nothing" ;;
 	esac
 done
@@ -99,6 +109,8 @@ for url in "local:$private/vaccel.conf" "shm:$private/socket"; do
 	ends 1 infer -t "$url" -m add -i a="$private/x.npy"
 	ends 1 infer -t "$url" -m echo -i "$private/socket"
 	ends 1 classify -t "$url" -m digits "$private/x.npy" "$private/nothing"
+	# shellcheck disable=SC2086 # words
+	ends 1 cipher $cipher -t "$url" -d -o "$private/plain" "$private/x.npy"
 done
 ends 0 --version
 ends 2 no-such-command

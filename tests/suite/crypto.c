@@ -567,46 +567,26 @@ static void run_tests(struct way *way, const struct crypto_test *rows)
 	}
 }
 
-static void run_way(struct way *way, bool first)
+static void run_way(struct way *way, size_t index)
 {
 	/* A device of a guest costs more per request. */
 	bool slow = way->suite->quick || !strncmp(way->suite->url, "virtio:", 7);
 
 	for (size_t i = 0; i < way->suite->n_vectors; i++)
-		run_vectors(way, way->suite->vectors[i], i == 0 ? 1 : slow ? 131 : first ? 1 : 17);
+		run_vectors(way, way->suite->vectors[i], i == 0 ? 1 : slow ? 131 : index == 0 ? 1 : 17);
 	run_tests(way, tests);
 	run_tests(way, crypto_key_tests);
 	run_tests(way, crypto_bad_tests);
 }
 
+static void run_once(struct way *registered)
+{
+	static const struct crypto_test rows[] = { { "no copies", copies }, { 0 } };
+
+	run_tests(registered, rows);
+}
+
 void run_crypto(struct suite *suite)
 {
-	static const struct crypto_test copies_test[] = { { "no copies", copies }, { 0 } };
-	struct vaccel_buffer *buffer = NULL;
-	void *plain = NULL;
-	struct way ways[] = {
-		{ .suite = suite, .name = "plain, call" },
-		{ .suite = suite, .name = "registered, submit" },
-		{ .suite = suite, .name = "plain, submit" },
-		{ .suite = suite, .name = "registered, call" },
-	};
-
-	if (posix_memalign(&plain, 4096, MEMORY) != 0 || vaccel_buffer_alloc(suite->session, MEMORY, &buffer) < 0) {
-		report(false, vaccel_error(), "crypto: memory");
-		free(plain);
-		return;
-	}
-	for (size_t i = 0; i < COUNT(ways); i++) {
-		bool registered = i % 2;
-
-		ways[i].submit = i == 1 || i == 2;
-		ways[i].memory = registered ? vaccel_buffer_data(buffer) : plain;
-		ways[i].size = MEMORY;
-		/* A slow machine runs each kind of memory and of call once. */
-		if (!suite->quick || i < 2)
-			run_way(&ways[i], i == 0);
-	}
-	run_tests(&ways[3], copies_test);
-	vaccel_buffer_free(buffer);
-	free(plain);
+	run_ways(suite, "crypto", MEMORY, run_way, run_once);
 }

@@ -362,7 +362,39 @@ static bool copies(struct way *way, char *detail, size_t len)
 
 /* ---- All of it ---- */
 
-static void run_way(struct way *way)
+void run_ways(struct suite *suite, const char *what, size_t size, void (*run)(struct way *way, size_t index),
+	      void (*once)(struct way *registered))
+{
+	struct vaccel_buffer *buffer = NULL;
+	void *plain = NULL;
+	struct way ways[] = {
+		{ .suite = suite, .name = "plain, call" },
+		{ .suite = suite, .name = "registered, submit" },
+		{ .suite = suite, .name = "plain, submit" },
+		{ .suite = suite, .name = "registered, call" },
+	};
+
+	if (posix_memalign(&plain, 4096, size) != 0 || vaccel_buffer_alloc(suite->session, size, &buffer) < 0) {
+		report(false, vaccel_error(), "%s: memory", what);
+		free(plain);
+		return;
+	}
+	for (size_t i = 0; i < COUNT(ways); i++) {
+		bool registered = i % 2;
+
+		ways[i].submit = i == 1 || i == 2;
+		ways[i].memory = registered ? vaccel_buffer_data(buffer) : plain;
+		ways[i].size = size;
+		/* A slow machine runs each kind of memory and of call once. */
+		if (!suite->quick || i < 2)
+			run(&ways[i], i);
+	}
+	once(&ways[3]);
+	vaccel_buffer_free(buffer);
+	free(plain);
+}
+
+static void run_way(struct way *way, size_t index)
 {
 	for (const struct model_test *test = model_tests; test->name; test++) {
 		char detail[512] = "";
@@ -386,31 +418,5 @@ static void run_once(struct way *registered)
 
 void run_models(struct suite *suite)
 {
-	struct vaccel_buffer *buffer = NULL;
-	void *plain = NULL;
-	struct way ways[] = {
-		{ .suite = suite, .name = "plain, call" },
-		{ .suite = suite, .name = "registered, submit" },
-		{ .suite = suite, .name = "plain, submit" },
-		{ .suite = suite, .name = "registered, call" },
-	};
-
-	if (posix_memalign(&plain, 4096, MEMORY) != 0 || vaccel_buffer_alloc(suite->session, MEMORY, &buffer) < 0) {
-		report(false, vaccel_error(), "models: memory");
-		free(plain);
-		return;
-	}
-	for (size_t i = 0; i < COUNT(ways); i++) {
-		bool registered = i % 2;
-
-		ways[i].submit = i == 1 || i == 2;
-		ways[i].memory = registered ? vaccel_buffer_data(buffer) : plain;
-		ways[i].size = MEMORY;
-		/* A slow machine runs each kind of memory and of call once. */
-		if (!suite->quick || i < 2)
-			run_way(&ways[i]);
-	}
-	run_once(&ways[3]);
-	vaccel_buffer_free(buffer);
-	free(plain);
+	run_ways(suite, "models", MEMORY, run_way, run_once);
 }

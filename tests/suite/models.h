@@ -22,6 +22,10 @@ struct way {
 	size_t size, used;
 };
 
+/* Runs run() in every way, with memory of that size, and once(), what concerns registered buffers alone. */
+void run_ways(struct suite *suite, const char *what, size_t size, void (*run)(struct way *way, size_t index),
+	      void (*once)(struct way *registered));
+
 /* Zeroed memory of a test, until way_reset(). */
 void *way_take(struct way *way, size_t len);
 void way_reset(struct way *way);
