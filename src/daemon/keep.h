@@ -26,6 +26,12 @@
  * one in a connection's life (GET_INFLIGHT_FD), cannot go through a pipe. If a kill hits the moment of sending that, and
  * neither the socket's queues nor SO_PEEK_OFF tell, the connection is closed rather than guessed at.
  *
+ * A record never has a key in it: the parent may keep it anywhere. A message that brings one (CREATE_CRYPTO_SESSION) is not
+ * in the record while it is handled, as if it had not been read; killed before the worker has made its session, or before
+ * step 2 has saved the answer, the next supervisor reads it again, and hands it to its worker with the same tag, by which
+ * that finds what was made already. The number that tags are made of goes up in the record that has the answer, of which
+ * nothing but the session's id is filled in.
+ *
  * What comes back from the parent is checked like a front-end's input, and of another version it is not used at all.
  */
 #ifndef VACCEL_DAEMON_KEEP_H
