@@ -12,6 +12,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/cipher.h"
@@ -306,15 +307,21 @@ PUBLIC int vaccel_stream_dup(const struct vaccel_stream *stream, struct vaccel_s
 	return 0;
 }
 
-/* The host forgets the message with its end, whatever becomes of that. */
+/*
+ * The host forgets the message with its end, whatever becomes of that; also when a request failed, for it may not have got
+ * there. What vaccel_error() says is still about what the caller did.
+ */
 static void abandon(struct vaccel_stream *stream)
 {
 	uint8_t tag[CIPHER_MAX_TAG] = { 0 };
 	struct vaccel_message message = { .tag = tag, .tag_len = sizeof(tag) };
+	struct error before = { .code = 0 };
 
-	if (stream->begun && !stream->ended && !stream->failure &&
-	    __atomic_load_n(&stream->key->session, __ATOMIC_ACQUIRE))
-		send(stream, &message);
+	if (!stream->begun || stream->ended || !__atomic_load_n(&stream->key->session, __ATOMIC_ACQUIRE))
+		return;
+	snprintf(before.text, sizeof(before.text), "%s", vaccel_error());
+	send(stream, &message);
+	lib_fail(&before);
 }
 
 PUBLIC void vaccel_stream_free(struct vaccel_stream *stream)

@@ -300,6 +300,15 @@ static void test_gcm_order(void **state)
 	cbc = begin(key, &options);
 	assert_error(vaccel_stream_aad(cbc, data, 1), -EINVAL, "with GCM only");
 	vaccel_stream_free(cbc);
+	/* Freeing one says nothing of what became of its message. */
+	options.direction = VACCEL_DECRYPT;
+	options.mode = VACCEL_GCM;
+	stream = begin(key, &options);
+	assert_ok(vaccel_stream_update(stream, data, 20, data, 20, &n));
+	assert_error(vaccel_stream_update(stream, data, 20, data, 19, &n), -ERANGE, "room for 19");
+	vaccel_stream_free(stream);
+	assert_non_null(strstr(vaccel_error(), "room for 19"));
+	options.direction = VACCEL_ENCRYPT;
 	/* Those that are left in the middle leave nothing behind: there is room for as many as one likes. */
 	options.mode = VACCEL_GCM;
 	for (int i = 0; i < 3000; i++) {
