@@ -19,7 +19,7 @@
 #define MANY_SLOTS  16		/* of small requests */
 #define SLOTS	    8		/* of those that fill the caches by themselves */
 #define MANY_BYTES  (16u << 10) /* in requests of up to that */
-#define GUEST_BYTES (8u << 20)	/* a guest has less memory, and may be slow: in all its buffers about that much */
+#define GUEST_BYTES (4u << 20)	/* a guest has less memory, and may be slow: in all its buffers about that much */
 
 static unsigned int slots_of(const struct bench_job *job, uint64_t size)
 {
@@ -114,7 +114,7 @@ static const struct bench_task inside = {
 	.open = bench_guest_open,
 	.prepare = guest_prepare,
 	.turn = bench_guest_turn,
-	.once = bench_guest_once,
+	.once = once,
 	.check = bench_guest_check,
 	.finish = bench_guest_finish,
 	.close = bench_guest_close,
@@ -336,8 +336,8 @@ const struct bench bench_crypto = {
 	.order = "openssl",
 	.per_byte = true,
 	.panels = true,
-	.seconds = 0.25,
-	.turn_ns = 10000000,
+	.seconds = 0.15,
+	.turn_ns = 20000000,
 	.turn_samples = 4096,
 	.threads = 1,
 	.poll_us = 1000,

@@ -8,6 +8,7 @@
 #include "bench/bench.h"
 
 #define MIN_SAMPLES 5
+#define SLOW	    4 /* times the time that a side should have: then two samples are enough */
 #define PAUSE_MS    1 /* between turns, in which those who look for work give up */
 
 struct side {
@@ -240,9 +241,13 @@ static bool enough(const struct run *run, const struct side *side)
 {
 	double seconds = run->options->seconds > 0 ? run->options->seconds : run->bench->seconds;
 
+	double elapsed = (double)side->elapsed_ns / 1e9;
+
 	if (side->n_samples >= most_samples(run->options))
 		return true;
-	return !run->options->repeat && side->n_samples >= MIN_SAMPLES && (double)side->elapsed_ns / 1e9 >= seconds;
+	if (run->options->repeat || elapsed < seconds)
+		return false;
+	return side->n_samples >= MIN_SAMPLES || (side->n_samples >= 2 && elapsed >= SLOW * seconds);
 }
 
 static void add_turn(struct run *run, struct side *side, const struct bench_turn *turn)
