@@ -43,7 +43,7 @@ dir = {TOP / "models/store"}
 """
 MODELS_ORDER = " models tensorflow"
 PICTURES = TOP / "models/digits/heldout"
-TARGETS = r"(src/cli/vaccel|src/daemon/vacceld|plugins/(openblas|reference|models|tensorflow)/vaccel-\w+\.so):"
+TARGETS = r"(src/cli/vaccel|src/daemon/vacceld|plugins/(openblas|openssl|reference|models|tensorflow)/vaccel-\w+\.so):"
 SHADES = " .:-=+*#%@"
 PICTURES_IN_A_ROW = 5
 # The driver looks for the answer of a product of up to 512 x 512, rather than sleep: a guest that has a processor to spare.
@@ -132,12 +132,12 @@ def prepare_guest(kind):
 class Daemon:
     """A private vacceld."""
 
-    def __init__(self, folder, work, config):
+    def __init__(self, folder, work, config, more=()):
         self.log = work / "vacceld.log"
         self.socket = work / "vaccel.sock"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(  # pylint: disable=consider-using-with # ended by stop()
-                [folder / "src/daemon/vacceld", f"--config={config}", f"--socket-path={self.socket}"],
+                [folder / "src/daemon/vacceld", f"--config={config}", f"--socket-path={self.socket}", *more],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + 120
         while not self.socket.exists():
@@ -449,15 +449,20 @@ def stop(number, _frame):
     raise Stop(number)
 
 
-if __name__ == "__main__":
+def guarded(work):
+    """The exit status of a program that does the work."""
     try:
-        sys.exit(main())
+        return work()
     except Failure as error:
         say(f"failed: {error}")
-        sys.exit(1)
+        return 1
     except Stop as stopped:
         say("interrupted")
         os._exit(128 + stopped.args[0])
     except OSError as error:
         say(f"failed: {error}")
-        sys.exit(1)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

@@ -27,6 +27,7 @@ export QEMU_MODULE_DIR="$root/usr/lib/x86_64-linux-gnu/qemu"
 exec "$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$root/usr/lib/x86_64-linux-gnu" \\
 \t"$root/usr/bin/qemu-system-x86_64" -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" "$@"
 """
+# Emulating, QEMU 7.2 crashes when a guest sets up the interrupt vectors of a crypto device with such a back-end.
 CRYPTODEV_OPTIONS = ",vectors=0"
 # What speeds a boot on emulated processors up: no calibrations, and no stall alarms that a busy host would set off.
 TCG_APPEND = ["tsc=reliable", "no_timer_check", "mitigations=off", "rcupdate.rcu_cpu_stall_timeout=120",
