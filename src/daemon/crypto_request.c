@@ -74,29 +74,33 @@ HOT static struct iovec *room_for(struct crypto_request *crypto, size_t n)
 
 /* ---- decoding ---- */
 
+/* Copies the message, which free_message() wipes. */
+static int copy_message(struct crypto_request *crypto, const struct vq_chain *chain, struct error *error)
+{
+	if (chain->readable_len > crypto_max_control())
+		return error_set(error, -EINVAL, "request: message of %" PRIu64 " bytes, at most %zu are taken",
+				 chain->readable_len, crypto_max_control());
+	crypto->message_len = chain->readable_len;
+	crypto->message = malloc(crypto->message_len + 1);
+	if (!crypto->message)
+		return error_set(error, -ENOMEM, "request: no memory for its message");
+	copy_from(chain->readable, chain->n_readable, 0, crypto->message, crypto->message_len);
+	return 0;
+}
+
 static int decode_control(struct request *request, const struct vq_chain *chain, struct error *error)
 {
 	struct crypto_request *crypto = &request->crypto;
-	size_t room = MIN(chain->n_writable, CRYPTO_PIECES);
-	int r;
+	int r = copy_message(crypto, chain, error);
 
-	if (chain->readable_len > crypto_max_control()) {
-		crypto->wire.kind = CRYPTO_CREATE;
-		r = error_set(error, -EINVAL, "request: message of %" PRIu64 " bytes, at most %zu are taken",
-			      chain->readable_len, crypto_max_control());
-	} else {
-		crypto->message_len = chain->readable_len;
-		crypto->message = malloc(crypto->message_len + 1);
-		if (!crypto->message)
-			return error_set(error, -ENOMEM, "request: no memory for its message");
-		copy_from(chain->readable, chain->n_readable, 0, crypto->message, crypto->message_len);
+	/* How a request is answered whose message nobody has read. */
+	crypto->wire.kind = CRYPTO_CREATE;
+	if (r == 0)
 		r = crypto_wire_control(crypto->message, crypto->message_len, &crypto->wire, error);
-		if (r == 0)
-			request->kind = stats_kind(VIRTIO_ACCEL_T_OP, crypto->wire.kind == CRYPTO_CREATE
-									      ? VACCEL_OP_KEY_IMPORT
-									      : VACCEL_OP_KEY_FREE);
-	}
-	cut(chain->writable, room, 0,
+	if (r == 0)
+		request->kind = stats_kind(VIRTIO_ACCEL_T_OP, crypto->wire.kind == CRYPTO_CREATE ? VACCEL_OP_KEY_IMPORT
+												 : VACCEL_OP_KEY_FREE);
+	cut(chain->writable, MIN(chain->n_writable, CRYPTO_PIECES), 0,
 	    crypto->wire.kind == CRYPTO_DESTROY ? 1 : sizeof(struct virtio_crypto_session_input), crypto->pieces,
 	    &crypto->response);
 	return r;
