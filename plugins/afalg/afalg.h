@@ -16,10 +16,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <vaccel/plugin.h>
+#include "steps.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
-enum { BLOCK = 16, MAX_TAG = 16, GCM_IV = 12 };
+enum { BLOCK = STEPS_BLOCK, MAX_TAG = STEPS_MAX_TAG, GCM_IV = 12 };
 
 /* A mode of operation, and what serves it here. */
 struct mode {
@@ -31,7 +32,7 @@ struct mode {
 	bool serves;
 };
 
-#define MAX_MODE VACCEL_GCM
+#define MAX_MODE STEPS_MAX_MODE
 /* By enum vaccel_cipher_mode. */
 extern struct mode modes[MAX_MODE + 1];
 

@@ -1,24 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * CIPHER. ECB, CBC and CTR come in messages as large as the kernel takes; what one hands on to the next in CBC and CTR is its IV,
- * which is made here: that holds with every driver. XTS and GCM are one message each.
- */
+/* CIPHER. ECB, CBC and CTR come in messages as large as the kernel takes (steps.h); XTS and GCM are one message each. */
 #include <errno.h>
 #include <string.h>
 #include "afalg.h"
 
 enum { IV, AAD, SOURCE, DESTINATION, TAG }; /* arguments of CIPHER */
 
-/* A request, as far as it has come. */
+/* A request, on its way. */
 struct work {
 	const struct vaccel_plugin_call *call;
 	const struct vaccel_cipher *cipher;
 	const struct mode *mode;
 	int fd;
-	uint8_t iv[BLOCK]; /* of the next message */
-	const uint8_t *source;
-	uint8_t *destination;
-	size_t left;
 };
 
 static int explain(const struct work *w, int r)
@@ -29,82 +22,42 @@ static int explain(const struct work *w, int r)
 				   *w->mode->driver ? w->mode->driver : w->mode->name, strerror(-r));
 }
 
-static int exchange(const struct work *w, const uint8_t *source, uint8_t *destination, size_t len)
+static int exchange(const struct steps *steps, const uint8_t *source, uint8_t *destination, size_t len)
 {
+	const struct work *w = steps->opaque;
 	const struct message message = {
 		.mode = w->mode,
-		.direction = w->cipher->direction,
-		.iv = w->iv,
+		.direction = steps->direction,
+		.iv = steps->iv,
 		.iv_len = w->call->args[IV].len,
 		.source = source,
 		.destination = destination,
 		.len = len,
 	};
-	int r = message_exchange(w->fd, &message);
 
+	return message_exchange(w->fd, &message);
+}
+
+static int run_steps(const struct work *w)
+{
+	const struct vaccel_plugin_arg *arg = w->call->args;
+	struct steps steps = {
+		.mode = w->cipher->mode,
+		.direction = w->cipher->direction,
+		.skip = w->cipher->skip,
+		.max = max_message,
+		.source = arg[SOURCE].data,
+		.destination = arg[DESTINATION].data,
+		.left = arg[SOURCE].len,
+		.exchange = exchange,
+		.opaque = w,
+	};
+	int r;
+
+	if (arg[IV].len)
+		memcpy(steps.iv, arg[IV].data, arg[IV].len);
+	r = steps_run(&steps);
 	return r < 0 ? explain(w, r) : 0;
-}
-
-static void count_up(uint8_t *counter, uint64_t blocks)
-{
-	for (unsigned int i = BLOCK; i-- > 0;) {
-		blocks += counter[i];
-		counter[i] = (uint8_t)blocks;
-		blocks >>= 8;
-	}
-}
-
-/* The rest of a block of CTR that was begun before. */
-static int finish_block(struct work *w)
-{
-	size_t skip = w->cipher->skip, len = BLOCK - skip < w->left ? BLOCK - skip : w->left;
-	uint8_t block[BLOCK] = { 0 };
-	int r;
-
-	memcpy(block + skip, w->source, len);
-	r = exchange(w, block, block, BLOCK);
-	if (r == 0)
-		memcpy(w->destination, block + skip, len);
-	explicit_bzero(block, sizeof(block));
-	count_up(w->iv, 1);
-	w->source += len;
-	w->destination += len;
-	w->left -= len;
-	return r;
-}
-
-static int one_step(struct work *w)
-{
-	size_t len = w->left < max_message ? w->left : max_message;
-	const uint8_t *from = w->cipher->direction == VACCEL_ENCRYPT ? w->destination : w->source;
-	uint8_t next[BLOCK] = { 0 };
-	int r;
-
-	/* In place, what is decrypted is gone afterwards. */
-	if (w->mode->mode == VACCEL_CBC && w->cipher->direction == VACCEL_DECRYPT)
-		memcpy(next, from + len - BLOCK, BLOCK);
-	r = exchange(w, w->source, w->destination, len);
-	if (r < 0)
-		return r;
-	if (w->mode->mode == VACCEL_CBC)
-		memcpy(w->iv, w->cipher->direction == VACCEL_DECRYPT ? next : from + len - BLOCK, BLOCK);
-	if (w->mode->mode == VACCEL_CTR)
-		count_up(w->iv, len / BLOCK);
-	w->source += len;
-	w->destination += len;
-	w->left -= len;
-	return 0;
-}
-
-static int run_steps(struct work *w)
-{
-	int r = 0;
-
-	if (w->cipher->skip && w->left)
-		r = finish_block(w);
-	while (r == 0 && w->left)
-		r = one_step(w);
-	return r;
 }
 
 static int run_aead(const struct work *w)
@@ -115,13 +68,13 @@ static int run_aead(const struct work *w)
 	const struct message message = {
 		.mode = w->mode,
 		.direction = w->cipher->direction,
-		.iv = w->iv,
+		.iv = arg[IV].data,
 		.iv_len = arg[IV].len,
 		.aad = arg[AAD].data,
 		.aad_len = arg[AAD].len,
-		.source = w->source,
-		.destination = w->destination,
-		.len = w->left,
+		.source = arg[SOURCE].data,
+		.destination = arg[DESTINATION].data,
+		.len = arg[SOURCE].len,
 		.tag = tag,
 		.tag_len = arg[TAG].len,
 	};
@@ -133,8 +86,8 @@ static int run_aead(const struct work *w)
 	if (r == 0 && !checks)
 		memcpy(arg[TAG].data, tag, arg[TAG].len);
 	/* What did not pass its check is nobody's to read. */
-	if (r < 0 && w->left)
-		memset(w->destination, 0, w->left);
+	if (r < 0 && arg[SOURCE].len)
+		memset(arg[DESTINATION].data, 0, arg[SOURCE].len);
 	return r < 0 ? explain(w, r) : 0;
 }
 
@@ -168,14 +121,7 @@ int cipher_run(const struct vaccel_plugin_call *call)
 {
 	const struct vaccel_cipher *cipher = call->params;
 	const struct mode *mode = &modes[cipher->mode];
-	struct work w = {
-		.call = call,
-		.cipher = cipher,
-		.mode = mode,
-		.source = call->args[SOURCE].data,
-		.destination = call->args[DESTINATION].data,
-		.left = call->args[SOURCE].len,
-	};
+	struct work w = { .call = call, .cipher = cipher, .mode = mode };
 	struct channel channel;
 	int r = check(call, cipher, mode);
 
@@ -185,8 +131,6 @@ int cipher_run(const struct vaccel_plugin_call *call)
 	if (r < 0)
 		return r;
 	w.fd = channel.fd;
-	if (call->args[IV].len)
-		memcpy(w.iv, call->args[IV].data, call->args[IV].len);
 	r = mode->mode == VACCEL_GCM ? run_aead(&w) : run_steps(&w);
 	/* A message whose tag was wrong has been taken off. */
 	channel_give(&channel, r < 0 && r != -EKEYREJECTED);

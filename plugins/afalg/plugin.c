@@ -38,61 +38,36 @@ static int config(const char *key, const char *value, struct vaccel_plugin_repor
 
 /* ---- what the kernel serves ---- */
 
-/*
- * Two blocks, and what they are encrypted: whatever driver a name finds, it has to do what its mode says before guests' data
- * reach it. Key, IV and text count up from 0, 16 and 48.
- */
-enum { KNOWN_TEXT = 2 * BLOCK };
-static const uint8_t
-	known[MAX_MODE + 1][KNOWN_TEXT + MAX_TAG] = {
-		[VACCEL_ECB] = { 0x03, 0xf2, 0xc3, 0xbd, 0xca, 0x82, 0x6b, 0xf0, 0x82, 0xd7, 0xcf,
-				 0xb0, 0x35, 0xcd, 0xb8, 0xc1, 0xd5, 0x33, 0xe5, 0x9b, 0x45, 0xa1,
-				 0x53, 0xed, 0x7e, 0x5e, 0x9c, 0x5d, 0xfc, 0xfd, 0x4a, 0xaa },
-		[VACCEL_CBC] = { 0x9e, 0x3c, 0x31, 0x17, 0x88, 0xa3, 0xda, 0xe7, 0xa3, 0xa6, 0x01,
-				 0x8d, 0xa2, 0xc9, 0x8c, 0xc6, 0xc7, 0xa8, 0xdf, 0xee, 0xb2, 0x3a,
-				 0xcb, 0x56, 0xf0, 0x01, 0xe9, 0xd6, 0x96, 0x64, 0xe8, 0x4b },
-		[VACCEL_CTR] = { 0x37, 0xcf, 0xdd, 0x47, 0xd5, 0xe0, 0x35, 0x59, 0xa8, 0x37, 0xd4,
-				 0x2a, 0xb2, 0xa9, 0xac, 0xac, 0xd2, 0x83, 0x87, 0x47, 0x9c, 0x49,
-				 0xc4, 0x45, 0x0e, 0x30, 0x37, 0x29, 0xc7, 0xb4, 0x90, 0x47 },
-		[VACCEL_XTS] = { 0x0f, 0xe0, 0x4c, 0xda, 0x08, 0xf9, 0xbd, 0xa0, 0xf5, 0xdd, 0x30,
-				 0xe5, 0xde, 0x66, 0x06, 0x5d, 0x8f, 0xed, 0xe2, 0x1f, 0xdd, 0x3f,
-				 0xfa, 0x59, 0xe1, 0xba, 0x2e, 0xe4, 0xf7, 0x85, 0x55, 0x2a },
-		[VACCEL_GCM] = { 0xf4, 0x1f, 0x31, 0x9c, 0x3b, 0x7a, 0x80, 0xd8, 0x2f, 0xe4, 0x67, 0xce,
-				 0xfb, 0x1a, 0xd5, 0x01, 0x7a, 0xfd, 0x36, 0xc4, 0x72, 0xb1, 0x2d, 0xf8,
-				 0xcd, 0x82, 0x63, 0x5a, 0x2b, 0x48, 0x5f, 0xe2, 0x6a, 0x8c, 0x9e, 0xed,
-				 0x8e, 0xe8, 0x3a, 0xa5, 0x2d, 0x1c, 0x68, 0xc9, 0x92, 0x03, 0xfd, 0xe9 },
-	};
-
-static void count_from(uint8_t *at, size_t len, uint8_t first)
+static size_t iv_len(const struct mode *mode)
 {
-	for (size_t i = 0; i < len; i++)
-		at[i] = (uint8_t)(first + i);
+	if (mode->mode == VACCEL_GCM)
+		return GCM_IV;
+	return mode->mode == VACCEL_ECB ? 0 : BLOCK;
 }
 
+/* Whatever driver a name finds, it has to do what its mode says before guests' data reach it. */
 static int try_known(const struct channel *channel, const struct mode *mode)
 {
-	uint8_t iv[BLOCK], text[KNOWN_TEXT], result[KNOWN_TEXT + MAX_TAG] = { 0 };
+	uint8_t result[STEPS_KNOWN + MAX_TAG] = { 0 };
+	struct steps_known known;
 	const struct message message = {
 		.mode = mode,
 		.direction = VACCEL_ENCRYPT,
-		.iv = iv,
-		.iv_len = mode->mode == VACCEL_ECB   ? 0
-			  : mode->mode == VACCEL_GCM ? GCM_IV
-						     : sizeof(iv),
-		.source = text,
+		.iv = known.iv,
+		.iv_len = iv_len(mode),
+		.source = known.text,
 		.destination = result,
-		.len = sizeof(text),
-		.tag = result + KNOWN_TEXT,
+		.len = sizeof(known.text),
+		.tag = result + STEPS_KNOWN,
 		.tag_len = mode->mode == VACCEL_GCM ? MAX_TAG : 0,
 	};
 	int r;
 
-	count_from(iv, sizeof(iv), 16);
-	count_from(text, sizeof(text), 48);
+	steps_known(mode->mode, &known);
 	r = message_exchange(channel->fd, &message);
 	if (r < 0)
 		return r;
-	return memcmp(result, known[mode->mode], sizeof(result)) ? -EILSEQ : 0;
+	return memcmp(result, known.result, sizeof(result)) ? -EILSEQ : 0;
 }
 
 /* A kernel that lets an empty message pass with any tag is not asked for GCM. */
@@ -132,16 +107,16 @@ static void find_limit(int fd)
 /* Whether the kernel serves the mode; if not, report says why. */
 static int try_mode(struct mode *mode, const struct vaccel_plugin_report *report)
 {
-	uint8_t bytes[2 * BLOCK];
+	struct steps_known known;
 	const struct vaccel_plugin_crypto_key key = { .id = UINT64_MAX,
-						      .data = bytes,
+						      .data = known.key,
 						      .len = mode->mode == VACCEL_XTS ? 2 * BLOCK : BLOCK };
 	struct channel channel;
 	int r;
 
 	if (!strcmp(mode->driver, "none"))
 		return vaccel_plugin_error(report, -ENOENT, "%s is switched off", mode->key);
-	count_from(bytes, sizeof(bytes), 0);
+	steps_known(mode->mode, &known);
 	r = channel_take(&key, mode, mode->mode == VACCEL_GCM ? MAX_TAG : 0, report, &channel);
 	if (r < 0)
 		return r;

@@ -77,7 +77,7 @@ static const char *const system_files[] = {
 static const char *const devices[] = {
 	"/dev/dri",	   "/dev/kfd",	       "/dev/accel",	      "/dev/nvidiactl",
 	"/dev/nvidia-uvm", "/dev/nvidia-caps", "/dev/nvidia-modeset", "/dev/nvidia-uvm-tools",
-	"/dev/xclmgmt",	   "/dev/dxg",
+	"/dev/xclmgmt",	   "/dev/dxg",	       "/dev/crypto",
 };
 
 /* A layer in the making. */
