@@ -149,5 +149,5 @@ why=$("$top/tools/guest" --prepare 2>&1) || {
 	echo "skipped: no guest can be prepared here: $(echo "$why" | tail -n 1)" >&2
 	exit 77
 }
-exec "$top/tools/guest" --timeout=500 --cpus=2 --env "VACCEL_PLUGIN_DIR=$VACCEL_PLUGIN_DIR" \
+exec "$top/tools/guest" --timeout=900 --cpus=2 --env "VACCEL_PLUGIN_DIR=$VACCEL_PLUGIN_DIR" \
 	-- "$0" --inside "$vacceld" "$cipher" "$through" "$cuse" "$@"
