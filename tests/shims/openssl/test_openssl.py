@@ -440,6 +440,15 @@ class Held(Provider):
         """The child has a connection of its own, for messages of its own."""
         self.run_it(USE, "held-fork", "vaccel-backup")
 
+    def test_copy(self):
+        for name in ("backup", "stream", "blocks"):
+            self.run_it(USE, "held-copy", f"vaccel-{name}")
+        # Only the host knows how far a message of GCM has come.
+        self.assertEqual(self.run_it(USE, "held-copy", "vaccel-seal", status=None).returncode, 1)
+
+    def test_guarded(self):
+        self.run_it(USE, "guarded", "vaccel-open", "vaccel-seal")
+
 
 if __name__ == "__main__":
     if not OPENSSL:

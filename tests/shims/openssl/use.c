@@ -8,6 +8,9 @@
  *	named CIPHER NAME IV		    the same, encrypting, with the parameter "vaccel-key"
  *	fork CIPHER...			    a message goes on in a child and in its parent
  *	held-fork CIPHER		    with a key of the host's: a child cannot go on, and begins again
+ *	guarded CIPHER OTHER		    what OTHER, a key of the host's for GCM, has encrypted CIPHER, the same key for
+ *					    decrypting only, decrypts in one update, or not at all
+ *	held-copy CIPHER		    a copy with a key of the host's goes on as the original does
  *	threads				    eight of them, beside the default provider
  *	count CIPHER...			    how many of them the provider offers
  *
@@ -380,6 +383,73 @@ static int held_fork(const char *name)
 	return status;
 }
 
+static int held_copy(const char *name)
+{
+	EVP_CIPHER *cipher = EVP_CIPHER_fetch(library, name, "provider=vaccel");
+	EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new(), *copy = EVP_CIPHER_CTX_new();
+	unsigned char first[256], second[256];
+	static struct work work;
+	size_t len = 0, other = 0;
+	bool fine;
+
+	fine = EVP_EncryptInit_ex2(context, cipher, NULL, work.iv, NULL) && part(context, &work, 0, 75, first, &len);
+	memcpy(second, first, sizeof(first));
+	other = len;
+	fine = fine && EVP_CIPHER_CTX_copy(copy, context) && part(context, &work, 75, 75, first, &len) &&
+	       end(context, first, &len) && part(copy, &work, 75, 75, second, &other) && end(copy, second, &other) &&
+	       len == other && memcmp(first, second, len) == 0;
+	EVP_CIPHER_CTX_free(context);
+	EVP_CIPHER_CTX_free(copy);
+	EVP_CIPHER_free(cipher);
+	return fine ? 0 : failed("the copy goes another way");
+}
+
+/* ---- Messages whose tag is checked before anything is given out ---- */
+
+static bool open_sealed(EVP_CIPHER *cipher, const struct work *work, const unsigned char *sealed, unsigned char *tag,
+			unsigned char *out)
+{
+	EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+	int n = 0;
+	bool fine;
+
+	fine = EVP_DecryptInit_ex2(context, cipher, NULL, work->iv, NULL) &&
+	       EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, TAG, tag) == 1 &&
+	       EVP_DecryptUpdate(context, NULL, &n, work->iv, 5) && EVP_DecryptUpdate(context, out, &n, sealed, 100) &&
+	       n == 100 && EVP_DecryptFinal_ex(context, out + 100, &n) && n == 0;
+	EVP_CIPHER_CTX_free(context);
+	return fine;
+}
+
+static int guarded(const char *name, const char *other)
+{
+	EVP_CIPHER *opens = EVP_CIPHER_fetch(library, name, "provider=vaccel");
+	EVP_CIPHER *seals = EVP_CIPHER_fetch(library, other, "provider=vaccel");
+	EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+	unsigned char sealed[256], clear[256];
+	static struct work work;
+	size_t len = 0;
+	int n, r = 0;
+
+	memset(work.source, 7, 100);
+	if (!EVP_EncryptInit_ex2(context, seals, NULL, work.iv, NULL) ||
+	    !EVP_EncryptUpdate(context, NULL, &n, work.iv, 5) || !part(context, &work, 0, 100, sealed, &len) ||
+	    !end(context, sealed, &len))
+		r = failed(other);
+	else if (!open_sealed(opens, &work, sealed, sealed + 100, clear) || memcmp(clear, work.source, 100) != 0)
+		r = failed("it does not decrypt");
+	memset(clear, 1, sizeof(clear));
+	sealed[100] ^= 1;
+	if (r == 0 && open_sealed(opens, &work, sealed, sealed + 100, clear))
+		r = failed("a wrong tag fits");
+	if (r == 0 && memcmp(clear, work.source, 16) == 0)
+		r = failed("something was given out before the tag was checked");
+	EVP_CIPHER_CTX_free(context);
+	EVP_CIPHER_free(opens);
+	EVP_CIPHER_free(seals);
+	return r;
+}
+
 /* ---- Threads ---- */
 
 static void *thread(void *opaque)
@@ -452,13 +522,17 @@ static int run(int argc, char **argv)
 	}
 	if (argc == 3 && strcmp(argv[1], "held-fork") == 0)
 		return held_fork(argv[2]);
+	if (argc == 3 && strcmp(argv[1], "held-copy") == 0)
+		return held_copy(argv[2]);
+	if (argc == 4 && strcmp(argv[1], "guarded") == 0)
+		return guarded(argv[2], argv[3]);
 	if (argc == 2 && strcmp(argv[1], "threads") == 0)
 		return threads();
 	if (argc > 2 && strcmp(argv[1], "count") == 0)
 		return count(argv + 2);
 	fprintf(stderr,
 		"usage: use vectors FILE... | pipe CIPHER DIRECTION KEY IV | named CIPHER NAME IV | fork CIPHER... |"
-		" threads | count CIPHER...\n");
+		" held-fork CIPHER | held-copy CIPHER | guarded CIPHER OTHER | threads | count CIPHER...\n");
 	return 2;
 }
 
