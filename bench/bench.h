@@ -127,6 +127,7 @@ struct bench_job {
 	struct vaccel_session *session;
 	pid_t other;	     /* BENCH_RAW: the process at the other end */
 	pid_t client;	     /* whose processes work for the client, too; 0: none */
+	char about[512];     /* filled by open(): a JSON object for the side; "": there is none */
 	const char *variant; /* that is measured; NULL: the bench has none */
 	void *state;	     /* of the task, from prepare() to finish() */
 	void *other_state;   /* of the task, from open() to close() */

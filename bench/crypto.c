@@ -236,13 +236,14 @@ static void conclude_pair(const struct bench_row *rows, size_t n, size_t pair, c
 	put_crossover(speed, sizeof(speed), crossover(rows, n, pair, variant, faster), smallest, "faster");
 	put_crossover(cpu, sizeof(cpu), crossover(rows, n, pair, variant, less_cpu), smallest, "cheaper");
 	say(sentences,
-	    "%s: beside \"%s\", \"%s\" is %s: %.3g times as fast at %llu bytes, %.3g times at %llu. In CPU time of the "
+	    "%s, %s: beside \"%s\", \"%s\" is %s: %.3g times as fast at %llu bytes, %.3g times at %llu. In CPU time of "
+	    "the "
 	    "client it is %s: %.3g ns per byte against %.3g at %llu bytes, and %.3g of the host.",
-	    variant, native, forwarded, speed, (double)native_smallest->stats.median / (double)smallest->stats.median,
-	    (unsigned long long)smallest->size, (double)native_largest->stats.median / (double)largest->stats.median,
-	    (unsigned long long)largest->size, cpu, largest->client_ns / (double)largest->size,
-	    native_largest->client_ns / (double)largest->size, (unsigned long long)largest->size,
-	    largest->other_ns / (double)largest->size);
+	    largest->side->group, variant, native, forwarded, speed,
+	    (double)native_smallest->stats.median / (double)smallest->stats.median, (unsigned long long)smallest->size,
+	    (double)native_largest->stats.median / (double)largest->stats.median, (unsigned long long)largest->size,
+	    cpu, largest->client_ns / (double)largest->size, native_largest->client_ns / (double)largest->size,
+	    (unsigned long long)largest->size, largest->other_ns / (double)largest->size);
 }
 
 static void conclude(const struct bench_row *rows, size_t n, struct json_object *sentences)
@@ -257,7 +258,7 @@ static void conclude(const struct bench_row *rows, size_t n, struct json_object 
 
 #define HOST "host"
 #define UML  "UML guest: native speed, slow system calls"
-#define QEMU "QEMU guest: its processor is emulated"
+#define QEMU "QEMU guest: emulated where there is no KVM"
 
 /* Over shm with a CPU for the client. */
 #define SHM(name_, memory_, pipelined_, ratio_)                                                                      \

@@ -41,10 +41,11 @@ static int expect_line(struct guest *guest, char *line, size_t len, struct error
 	return line[0] == '!' ? error_set(error, -EIO, "in the guest: %.*s", ERROR_TEXT - 16, line + 2) : 0;
 }
 
-/* tools/module prints where the driver is. */
-static int prepare_guest(const char *kind, char *tool, size_t tool_len, char *module, struct error *error)
+/* tools/module prints where the driver is, tools/guest what a guest is. */
+static int prepare_guest(struct bench_job *job, const char *kind, char *tool, size_t tool_len, char *module,
+			 struct error *error)
 {
-	char kind_option[32], kernel[32], builder[4096], line[256];
+	char kind_option[32], kernel[32], builder[4096];
 	char *prepare[] = { tool, kind_option, (char *)"--describe", NULL };
 	char *build[] = { builder, kernel, NULL };
 	int r = bench_script_find("tools/guest", tool, tool_len, error);
@@ -54,7 +55,7 @@ static int prepare_guest(const char *kind, char *tool, size_t tool_len, char *mo
 	if (r == 0)
 		r = bench_script_find("tools/module", builder, sizeof(builder), error);
 	if (r == 0)
-		r = bench_script_run(prepare, line, sizeof(line), error);
+		r = bench_script_run(prepare, job->about, sizeof(job->about), error);
 	return r < 0 ? r : bench_script_run(build, module, MODULE_MAX, error);
 }
 
@@ -108,7 +109,7 @@ static int start_guest(struct bench_job *job, struct guest *guest, struct error 
 	snprintf(kind, sizeof(kind), "--kind=%s", job->side->guest);
 	if (job->crypto_url)
 		snprintf(crypto, sizeof(crypto), "--crypto=%s", job->crypto_url + strlen("shm:"));
-	r = prepare_guest(job->side->guest, tool, sizeof(tool), module, error);
+	r = prepare_guest(job, job->side->guest, tool, sizeof(tool), module, error);
 	if (r == 0)
 		r = find_inside(inside, sizeof(inside), error);
 	if (r < 0)

@@ -189,6 +189,9 @@ static void print_side(const struct json_object *result, const struct json_objec
 	print_served(result, side);
 	if (*text_of(side, "group"))
 		printf(", %s", text_of(side, "group"));
+	if (*text_of(side, "acceleration"))
+		printf(" (%s %s, %s)", text_of(side, "vmm"), text_of(side, "vmm_version"),
+		       text_of(side, "acceleration"));
 	if (*text_of(side, "base"))
 		printf("; compared with %s", text_of(side, "base"));
 	if (*text_of(side, "left_out"))

@@ -209,6 +209,8 @@ static int open_side(struct run *run, struct side *side, const struct bench_daem
 		json_object_put(side->described);
 		side->described = described;
 	}
+	if (side->borrowed)
+		side->described = json_object_get(find_side(run, side->def.with)->described);
 	if (daemon)
 		side->other = bench_daemon_worker(daemon);
 	if (run->given && run->bench->task)

@@ -88,6 +88,7 @@ static int open_job(struct area *area, struct bench_job *job)
 	bench_place(side->place, side->end == BENCH_LOCAL || side->end == BENCH_NONE);
 	if (side->end == BENCH_RAW || side->end == BENCH_GUEST || side->end == BENCH_NONE) {
 		r = side->task->open ? side->task->open(job, &error) : 0;
+		snprintf(area->described, sizeof(area->described), "%s", job->about);
 		area->other = job->other;
 		return r < 0 ? fail(area, CLI_FAILED, "cannot start", &error) : 0;
 	}
