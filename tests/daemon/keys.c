@@ -41,9 +41,10 @@ static uint64_t answered_id(struct guest *g)
 	return le64toh(about->id);
 }
 
-uint64_t guest_import(struct guest *g, uint64_t session, const void *key, size_t len, unsigned int pieces)
+uint64_t guest_import_as(struct guest *g, uint64_t session, uint32_t type, uint32_t rights, const void *key, size_t len,
+			 unsigned int pieces)
 {
-	struct vaccel_key_import import = { .type = VACCEL_KEY_AES, .rights = VACCEL_MAY_ENCRYPT | VACCEL_MAY_DECRYPT };
+	struct vaccel_key_import import = { .type = type, .rights = rights };
 	struct wire_extent extents[9];
 	struct wire_request request = {
 		.n_args = 2,
@@ -55,13 +56,38 @@ uint64_t guest_import(struct guest *g, uint64_t session, const void *key, size_t
 
 	assert_true(pieces < ARRAY_SIZE(extents) && len % pieces == 0);
 	for (unsigned int i = 0; i < pieces; i++) {
-		memcpy(guest_heap(g, AT_KEY + i * 512), (const char *)key + i * (len / pieces), len / pieces);
-		extents[i] = (struct wire_extent){ guest_heap_addr(g, AT_KEY + i * 512), len / pieces };
+		memcpy(guest_heap(g, AT_KEY + i * 2048), (const char *)key + i * (len / pieces), len / pieces);
+		extents[i] = (struct wire_extent){ guest_heap_addr(g, AT_KEY + i * 2048), len / pieces };
 	}
 	extents[pieces] = (struct wire_extent){ guest_heap_addr(g, AT_ANSWER), sizeof(struct vaccel_key_about) };
 	run(g, 0, &request, session, VACCEL_OP_KEY_IMPORT, &import, sizeof(import), VIRTIO_ACCEL_S_OK);
-	memset(guest_heap(g, AT_KEY), 0, 4096);
+	memset(guest_heap(g, AT_KEY), 0, AT_ANSWER);
 	return answered_id(g);
+}
+
+uint64_t guest_import(struct guest *g, uint64_t session, const void *key, size_t len, unsigned int pieces)
+{
+	return guest_import_as(g, session, VACCEL_KEY_AES, VACCEL_MAY_ENCRYPT | VACCEL_MAY_DECRYPT, key, len, pieces);
+}
+
+void guest_sign(struct guest *g, uint64_t session, uint64_t key, uint32_t len)
+{
+	struct vaccel_akcipher params = { .key = key, .operation = VACCEL_AK_SIGN, .padding = VACCEL_RSA_RAW };
+	const struct wire_extent extents[] = { { guest_heap_addr(g, AT_SOURCE), len },
+					       { guest_heap_addr(g, AT_RESULT), len },
+					       { guest_heap_addr(g, AT_ANSWER),
+						 sizeof(struct vaccel_akcipher_answer) } };
+	struct wire_request request = {
+		.n_args = 3,
+		.n_extents = 3,
+		.extents = extents,
+		.args = { piece(VIRTIO_ACCEL_DIR_IN, 0, 1, len), piece(VIRTIO_ACCEL_DIR_OUT, 1, 1, len),
+			  piece(VIRTIO_ACCEL_DIR_OUT, 2, 1, sizeof(struct vaccel_akcipher_answer)) },
+	};
+
+	memset(guest_heap(g, AT_SOURCE), 0x11, len);
+	*(uint8_t *)guest_heap(g, AT_SOURCE) = 0;
+	run(g, 0, &request, session, VACCEL_OP_AKCIPHER, &params, sizeof(params), VIRTIO_ACCEL_S_OK);
 }
 
 uint64_t guest_key_open(struct guest *g, uint64_t session, const char *name)

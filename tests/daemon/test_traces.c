@@ -14,11 +14,16 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+#include <openssl/rsa.h>
+
 #include "common/crypt.h"
 #include "search.h"
 #include "util/util.h"
 
-#define CONFIG "cipher = openssl\n[engine]\nqueues = 2\nthreads = 2\n"
+#define CONFIG "cipher = openssl\nakcipher = openssl\n[engine]\nqueues = 2\nthreads = 2\n"
 
 struct secret {
 	uint8_t key[64];
@@ -145,6 +150,54 @@ static void scattered(void **state)
 	imported(32, 8);
 	/* Of a longer one the heap writes less over what it was given back. */
 	imported(64, 4);
+}
+
+static void add_number(struct needles *needles, EVP_PKEY *pkey, const char *name)
+{
+	unsigned char bytes[512];
+	BIGNUM *number = NULL;
+	int len;
+
+	assert_int_equal(EVP_PKEY_get_bn_param(pkey, name, &number), 1);
+	len = BN_num_bytes(number);
+	/* As in files, and as libcrypto computes with it. */
+	assert_int_equal(BN_bn2bin(number, bytes), len);
+	needles_of_bytes(needles, bytes, 32);
+	assert_int_equal(BN_bn2lebinpad(number, bytes, len), len);
+	needles_of_bytes(needles, bytes, 32);
+	BN_clear_free(number);
+}
+
+/* The numbers that make a key of RSA private, each of which gives away the others. */
+static void of_rsa(void **state)
+{
+	const unsigned int pieces[] = { 1, 2 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(pieces); i++) {
+		EVP_PKEY *pkey = EVP_RSA_gen(2048);
+		struct needles needles = { .n = 0 };
+		struct guest *g = guest_open_all();
+		unsigned char *der = NULL;
+		int len = i2d_PrivateKey(pkey, &der);
+		uint64_t key;
+
+		add_number(&needles, pkey, OSSL_PKEY_PARAM_RSA_FACTOR1);
+		add_number(&needles, pkey, OSSL_PKEY_PARAM_RSA_FACTOR2);
+		add_number(&needles, pkey, OSSL_PKEY_PARAM_RSA_D);
+		add_number(&needles, pkey, OSSL_PKEY_PARAM_RSA_EXPONENT1);
+		add_number(&needles, pkey, OSSL_PKEY_PARAM_RSA_COEFFICIENT1);
+		/* One that cannot be cut in the middle is sent whole. */
+		key = guest_import_as(g, g->session, VACCEL_KEY_RSA_PRIVATE, VACCEL_MAY_SIGN, der, (size_t)len,
+				      len % pieces[i] ? 1 : pieces[i]);
+		for (unsigned int j = 0; j < 3; j++)
+			guest_sign(g, g->session, key, 256);
+		assert_int_not_equal(look(rig_worker(0), &needles).n, 0);
+		guest_key_free(g, g->session, key);
+		expect_nothing(&needles);
+		OPENSSL_clear_free(der, (size_t)len);
+		EVP_PKEY_free(pkey);
+		guest_close(g);
+	}
 }
 
 /* Without KEY_FREE: with the session, and with the connection. */
@@ -369,6 +422,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(in_one_piece),
 		T(scattered),
+		T(of_rsa),
 		T(with_its_session),
 		T(with_its_connection),
 		T(held),
