@@ -60,7 +60,7 @@ def enc(source, target, *more):
     openssl("enc", "-aes-256-cbc", "-K", KEY, "-iv", IV, "-in", source, "-out", target, *more)
 
 
-def make_inputs(folder):
+def make_inputs(folder, rsa):
     """Files and what openssl made of them; keys of RSA."""
     dice = random.Random(1)
     folder.mkdir()
@@ -68,7 +68,7 @@ def make_inputs(folder):
         plain = folder / f"{number:02}.plain"
         plain.write_bytes(dice.randbytes(size))
         enc(plain, plain.with_suffix(".enc"))
-    for bits in RSA_BITS:
+    for bits in RSA_BITS if rsa else []:
         pem = folder / f"{bits}.pem"
         openssl("genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", f"rsa_keygen_bits:{bits}", "-out", pem)
         openssl("pkcs8", "-topk8", "-nocrypt", "-in", pem, "-outform", "DER", "-out", pem.with_suffix(".der"))
@@ -178,7 +178,7 @@ def main(name, seconds, kills):
     if prepared.returncode:
         fixture.skip(f"no guest can be prepared here: {prepared.stderr.strip().splitlines()[-1]}")
     try:
-        make_inputs(folder / "inputs")
+        make_inputs(folder / "inputs", flavour["rsa"])
         daemon = Daemon(folder, "main", options=["--device=crypto", "--restart-delay=0"],
                         text=CONFIGURATION + f"[metrics]\nlisten = unix:{folder}/main/metrics\n")
         guest = Guest(flavour["kind"], folder, [daemon], None,
