@@ -10,7 +10,8 @@
  *	held-fork CIPHER		    with a key of the host's: a child cannot go on, and begins again
  *	guarded CIPHER OTHER		    what OTHER, a key of the host's for GCM, has encrypted CIPHER, the same key for
  *					    decrypting only, decrypts in one update, or not at all
- *	held-copy CIPHER		    a copy with a key of the host's goes on as the original does
+ *	held-copy CIPHER		    a copy with a key of the host's goes on as the original does; a counter is not
+ *					    used for another message
  *	threads				    eight of them, beside the default provider
  *	count CIPHER...			    how many of them the provider offers
  *
@@ -398,10 +399,13 @@ static int held_copy(const char *name)
 	fine = fine && EVP_CIPHER_CTX_copy(copy, context) && part(context, &work, 75, 75, first, &len) &&
 	       end(context, first, &len) && part(copy, &work, 75, 75, second, &other) && end(copy, second, &other) &&
 	       len == other && memcmp(first, second, len) == 0;
+	if (fine && EVP_CIPHER_CTX_get_mode(context) == EVP_CIPH_CTR_MODE)
+		fine = EVP_EncryptInit_ex2(context, NULL, NULL, NULL, NULL) &&
+		       !part(context, &work, 0, 75, first, &len);
 	EVP_CIPHER_CTX_free(context);
 	EVP_CIPHER_CTX_free(copy);
 	EVP_CIPHER_free(cipher);
-	return fine ? 0 : failed("the copy goes another way");
+	return fine ? 0 : failed("the copy goes another way, or a counter is used twice");
 }
 
 /* ---- Messages whose tag is checked before anything is given out ---- */
