@@ -44,6 +44,7 @@ struct context {
 	uint32_t mode;
 	uint32_t direction;
 	size_t iv_len; /* that it is set to */
+	bool begun;    /* it has had an IV */
 	EVP_CIPHER_CTX *evp;
 };
 
