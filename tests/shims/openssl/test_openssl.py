@@ -109,6 +109,10 @@ class Provider(fixture.Test):
 
 
 class Commands(Provider):
+    def setUp(self):
+        super().setUp()
+        self.openssl("version")
+
     def test_offered(self):
         said = self.openssl("list", "-cipher-algorithms", "-verbose", *PROVIDERS).decode()
         for name in ALL:
@@ -392,6 +396,7 @@ class Held(Provider):
     """Keys of the host's in programs that do not know of such."""
 
     def test_enc(self):
+        self.openssl("version")
         clear = secrets.token_bytes(100003)
         words = ["-K", "", "-iv", IV]
         for name, cipher in (("backup", "aes-256-cbc"), ("stream", "aes-256-ctr"), ("blocks", "aes-128-ecb")):
