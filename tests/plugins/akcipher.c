@@ -226,7 +226,7 @@ static bool evp_verify(const struct pair *p, size_t i, const uint8_t *signature,
 
 static void test_sign(const struct pair *p, size_t i)
 {
-	uint8_t digest[64], signature[VACCEL_KEY_BYTES];
+	uint8_t digest[65], signature[VACCEL_KEY_BYTES];
 	struct request q = { .key = &p->private,
 			     .operation = VACCEL_AK_SIGN,
 			     .padding = VACCEL_RSA_PKCS1,
@@ -420,7 +420,7 @@ static void test_mutated(const struct pair *p)
 		h.plugin->key_gone(key.id);
 	}
 	printf("%u keys with another bit are such all the same\n", usable);
-	OPENSSL_clear_free(der, 0);
+	free(der);
 }
 
 /* ---- what is left, and threads ---- */
@@ -439,6 +439,7 @@ static void test_wiped(void)
 			     .room = sizeof(result) };
 	BIGNUM *factor = NULL;
 	uint64_t id = p.private.id;
+	unsigned int left, left_reverse;
 
 	if (EVP_PKEY_get_bn_param(p.evp, OSSL_PKEY_PARAM_RSA_FACTOR1, &factor) != 1)
 		abort();
@@ -448,15 +449,19 @@ static void test_wiped(void)
 	memory_remember(&reverse, number);
 	OPENSSL_cleanse(number, sizeof(number));
 	BN_clear_free(factor);
+	EVP_PKEY_free(p.evp);
+	p.evp = NULL;
+	/* What making the key has left behind is this test's own, and so is the DER, which has the prime once. */
+	left = memory_count(&prime) - 1;
+	left_reverse = memory_count(&reverse);
 	CHECK(request_run(&q, NULL) == 0, "sign");
 	OPENSSL_clear_free(p.private_der, p.private.len);
 	p.private_der = NULL;
-	EVP_PKEY_free(p.evp);
-	p.evp = NULL;
-	CHECK(memory_count(&prime) + memory_count(&reverse) > 0, "the search does not find the key while it is used");
+	CHECK(memory_count(&prime) + memory_count(&reverse) > left + left_reverse,
+	      "the search does not find the key while it is used");
 	h.plugin->key_gone(id);
-	CHECK(memory_count(&prime) == 0, "a prime lies in memory when its key is gone");
-	CHECK(memory_count(&reverse) == 0, "a prime lies in memory, backwards, when its key is gone");
+	CHECK(memory_count(&prime) <= left, "a prime lies in memory when its key is gone");
+	CHECK(memory_count(&reverse) <= left_reverse, "a prime lies in memory, backwards, when its key is gone");
 	OPENSSL_free(p.public_der);
 }
 

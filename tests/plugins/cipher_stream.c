@@ -220,7 +220,7 @@ static void test_limit(const struct cipher_test *t, struct message *m)
 	uint64_t n = 0;
 	int r = 0;
 
-	while (r == 0 && n < 100000) {
+	while (r == 0 && n < 1000) {
 		q = part(m, ++n, VACCEL_CIPHER_BEGIN);
 		r = request_run(t, &q, NULL);
 	}
