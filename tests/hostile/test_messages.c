@@ -73,7 +73,7 @@ static const struct bad {
 	  { 0 },
 	  0,
 	  0,
-	  "it is not supported",
+	  "its protocol feature was not negotiated",
 	  false },
 	/* sizes */
 	{ "features, nothing", PEER_GREETED, VHOST_SET_FEATURES, 0, 0, { 0 }, 0, 0, "payload of 0 bytes", false },
