@@ -136,8 +136,9 @@ static bool is_given(const char *text)
 }
 
 /*
- * A right that gives another one away is not granted alone. A mode that combines a key stream with the text gives the
- * key stream of any IV to whoever may encrypt, or decrypt, with that IV; only GCM's tag keeps decryption from that.
+ * A right by which the other one can be computed is not granted alone. A mode that combines a key stream with the text
+ * gives the key stream of any IV to whoever may encrypt, or decrypt, with that IV; only GCM's tag keeps decryption from
+ * that. What it is not about is forging: with CBC, whoever may decrypt makes valid messages by an IV of his choice.
  */
 static int check_rights(const struct config_held_key *key, struct error *error)
 {
