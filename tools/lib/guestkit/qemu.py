@@ -27,8 +27,8 @@ export QEMU_MODULE_DIR="$root/usr/lib/x86_64-linux-gnu/qemu"
 exec "$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$root/usr/lib/x86_64-linux-gnu" \\
 \t"$root/usr/bin/qemu-system-x86_64" -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" "$@"
 """
-# Emulating, QEMU 7.2 crashes when a guest sets up the interrupt vectors of a crypto device with such a back-end.
-CRYPTODEV_OPTIONS = ",vectors=0"
+# Emulating, this one crashes when a guest sets up the interrupt vectors of a crypto device with such a back-end.
+CRYPTODEV_OPTIONS = {"7.2": ",vectors=0"}
 # What speeds a boot on emulated processors up: no calibrations, and no stall alarms that a busy host would set off.
 TCG_APPEND = ["tsc=reliable", "no_timer_check", "mitigations=off", "rcupdate.rcu_cpu_stall_timeout=120",
               "watchdog_thresh=60"]
@@ -175,10 +175,11 @@ class Vmm:
         for number, (path, virtio_id, count) in enumerate(generic):
             yield from (*_chardev(f"vu{number}", path), "-device", f"{NEEDED_DEVICE},chardev=vu{number},"
                         f"virtio-id={virtio_id},num_vqs={count},vq_size=256,config_size={self.options.config_size}")
+        more = CRYPTODEV_OPTIONS.get(self.options.qemu, "")
         for number, path in enumerate(self.options.cryptodev):
             yield from (*_chardev(f"vc{number}", path),
                         "-object", f"cryptodev-vhost-user,id=cd{number},chardev=vc{number},queues={queues}",
-                        "-device", f"virtio-crypto-pci,cryptodev=cd{number}{CRYPTODEV_OPTIONS}")
+                        "-device", f"virtio-crypto-pci,cryptodev=cd{number}{more}")
 
     def argv(self, workdir, out_fd, err_fd):
         """The command line; what the guest's command prints comes out of the two sockets."""
