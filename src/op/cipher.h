@@ -2,6 +2,9 @@
 /*
  * What the op table's rows for CIPHER and AKCIPHER point to, and the modes of operation, one row each. A mode's virtio
  * number is that of virtio-crypto (virtio 1.2, 5.9); 0: that device does not have it.
+ *
+ * A row has what everybody has to know of a mode who checks, names or announces it. It has no function that computes
+ * it: plugins do that, each by rows of its own (plugins/openssl/contexts.c); what one does not serve goes to the next.
  */
 #ifndef VACCEL_OP_CIPHER_H
 #define VACCEL_OP_CIPHER_H
