@@ -130,8 +130,10 @@ static void forget_message(struct held *held)
 	held->checked = false;
 }
 
-void held_free(struct held *held)
+void held_free(void *opaque)
 {
+	struct held *held = opaque;
+
 	if (!held)
 		return;
 	forget_message(held);
@@ -139,8 +141,9 @@ void held_free(struct held *held)
 	OPENSSL_clear_free(held, sizeof(*held));
 }
 
-struct held *held_dup(const struct held *held)
+void *held_dup(void *opaque)
 {
+	const struct held *held = opaque;
 	struct held *copy = OPENSSL_memdup(held, sizeof(*held));
 
 	if (!copy)
@@ -375,9 +378,10 @@ static int update(struct held *held, unsigned char *out, size_t *ret_len, size_t
 	return stream_data(held, out, ret_len, room, in, len, padding);
 }
 
-int held_update(struct held *held, unsigned char *out, size_t *ret_len, size_t room, const unsigned char *in,
-		size_t len)
+int held_update(void *opaque, unsigned char *out, size_t *ret_len, size_t room, const unsigned char *in, size_t len)
 {
+	struct held *held = opaque;
+
 	return update(held, out, ret_len, room, in, len, held->padding);
 }
 
@@ -393,8 +397,9 @@ static int final_tag(struct held *held)
 	return r < 0 ? failed(held, r) : 1;
 }
 
-int held_final(struct held *held, unsigned char *out, size_t *ret_len, size_t room)
+int held_final(void *opaque, unsigned char *out, size_t *ret_len, size_t room)
 {
+	struct held *held = opaque;
 	int r;
 
 	*ret_len = 0;
@@ -420,8 +425,10 @@ int held_final(struct held *held, unsigned char *out, size_t *ret_len, size_t ro
 }
 
 /* EVP_Cipher(): whole blocks, without padding. */
-int held_once(struct held *held, unsigned char *out, size_t *ret_len, size_t room, const unsigned char *in, size_t len)
+int held_once(void *opaque, unsigned char *out, size_t *ret_len, size_t room, const unsigned char *in, size_t len)
 {
+	struct held *held = opaque;
+
 	if (!in && is_gcm(held))
 		return held_final(held, out, ret_len, room);
 	if ((held->mode == VACCEL_ECB || held->mode == VACCEL_CBC) && len % AES_BLOCK)
@@ -457,8 +464,10 @@ static int get_one(struct held *held, OSSL_PARAM *param)
 	return 1;
 }
 
-int held_get_params(struct held *held, OSSL_PARAM *params)
+int held_get_params(void *opaque, OSSL_PARAM params[])
 {
+	struct held *held = opaque;
+
 	for (; params && params->key; params++)
 		if (!get_one(held, params))
 			return raise_reason(PROV_R_FAILED_TO_SET_PARAMETER);
@@ -514,148 +523,12 @@ static int set_one(struct held *held, const OSSL_PARAM *param)
 	return 1;
 }
 
-int held_set_params(struct held *held, const OSSL_PARAM *params)
+int held_set_params(void *opaque, const OSSL_PARAM params[])
 {
+	struct held *held = opaque;
+
 	for (; params && params->key; params++)
 		if (!set_one(held, params))
 			return 0;
 	return 1;
-}
-
-/* ---- OpenSSL's functions ---- */
-
-static void *slot_new(void *opaque, size_t index)
-{
-	struct provider *provider = opaque;
-	const struct held_key *key = &provider->held[index];
-
-	return index < provider->n_held ? held_new(provider, key->name, key->mode, key->bits) : NULL;
-}
-
-static void slot_free(void *held)
-{
-	held_free(held);
-}
-
-static void *slot_dup(void *held)
-{
-	return held_dup(held);
-}
-
-static int slot_encrypt(void *held, const unsigned char *key, size_t key_len, const unsigned char *iv, size_t iv_len,
-			const OSSL_PARAM params[])
-{
-	return held_init(held, true, iv, iv_len, params);
-}
-
-static int slot_decrypt(void *held, const unsigned char *key, size_t key_len, const unsigned char *iv, size_t iv_len,
-			const OSSL_PARAM params[])
-{
-	return held_init(held, false, iv, iv_len, params);
-}
-
-static int slot_update(void *held, unsigned char *out, size_t *ret_len, size_t room, const unsigned char *in,
-		       size_t len)
-{
-	return held_update(held, out, ret_len, room, in, len);
-}
-
-static int slot_final(void *held, unsigned char *out, size_t *ret_len, size_t room)
-{
-	return held_final(held, out, ret_len, room);
-}
-
-static int slot_once(void *held, unsigned char *out, size_t *ret_len, size_t room, const unsigned char *in, size_t len)
-{
-	return held_once(held, out, ret_len, room, in, len);
-}
-
-static int slot_get(void *held, OSSL_PARAM params[])
-{
-	return held_get_params(held, params);
-}
-
-static int slot_set(void *held, const OSSL_PARAM params[])
-{
-	return held_set_params(held, params);
-}
-
-static const OSSL_PARAM *gettable(void *held, void *provider)
-{
-	static const OSSL_PARAM list[] = {
-		OSSL_PARAM_size_t(OSSL_CIPHER_PARAM_KEYLEN, NULL),
-		OSSL_PARAM_size_t(OSSL_CIPHER_PARAM_IVLEN, NULL),
-		OSSL_PARAM_uint(OSSL_CIPHER_PARAM_PADDING, NULL),
-		OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_IV, NULL, 0),
-		OSSL_PARAM_size_t(OSSL_CIPHER_PARAM_AEAD_TAGLEN, NULL),
-		OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, NULL, 0),
-		OSSL_PARAM_utf8_string(PARAM_KEY, NULL, 0),
-		OSSL_PARAM_END,
-	};
-
-	return list;
-}
-
-static const OSSL_PARAM *settable(void *held, void *provider)
-{
-	static const OSSL_PARAM list[] = {
-		OSSL_PARAM_uint(OSSL_CIPHER_PARAM_PADDING, NULL),
-		OSSL_PARAM_size_t(OSSL_CIPHER_PARAM_KEYLEN, NULL),
-		OSSL_PARAM_size_t(OSSL_CIPHER_PARAM_IVLEN, NULL),
-		OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, NULL, 0),
-		OSSL_PARAM_END,
-	};
-
-	return list;
-}
-
-#define FUNCTION(id, function)                                    \
-	{                                                         \
-		OSSL_FUNC_CIPHER_##id, (void (*)(void))(function) \
-	}
-#define CONSTANTS(mode, flags, block_len, iv_len)                                            \
-	static int constants_##mode(OSSL_PARAM params[])                                     \
-	{                                                                                    \
-		return cipher_constants(params, VACCEL_##mode, flags, 0, block_len, iv_len); \
-	}
-CONSTANTS(ECB, 0, 16, 0)
-CONSTANTS(CBC, 0, 16, 16)
-CONSTANTS(CTR, 0, 1, 16)
-CONSTANTS(XTS, FLAG_CUSTOM_IV, 1, 16)
-CONSTANTS(GCM, FLAG_AEAD | FLAG_CUSTOM_IV, 1, 12)
-
-/* OpenSSL hands its functions no pointer of ours from the table: which key it is, and of what mode, is the function's own. */
-/* clang-format off: a table of functions */
-#define FUNCTIONS(slot, mode)                                                                                          \
-	{                                                                                                              \
-		FUNCTION(NEWCTX, slot_new_##slot), FUNCTION(FREECTX, slot_free), FUNCTION(DUPCTX, slot_dup),           \
-			FUNCTION(ENCRYPT_INIT, slot_encrypt), FUNCTION(DECRYPT_INIT, slot_decrypt),                    \
-			FUNCTION(UPDATE, slot_update), FUNCTION(FINAL, slot_final), FUNCTION(CIPHER, slot_once),       \
-			FUNCTION(GET_PARAMS, constants_##mode), FUNCTION(GET_CTX_PARAMS, slot_get),                    \
-			FUNCTION(SET_CTX_PARAMS, slot_set), FUNCTION(GETTABLE_PARAMS, cipher_gettable_constants),      \
-			FUNCTION(GETTABLE_CTX_PARAMS, gettable), FUNCTION(SETTABLE_CTX_PARAMS, settable), { 0, NULL }, \
-	}
-#define SLOTS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
-#define SLOT(n)                                   \
-	static void *slot_new_##n(void *provider) \
-	{                                         \
-		return slot_new(provider, n);     \
-	}
-SLOTS(SLOT)
-#undef SLOT
-
-static const OSSL_DISPATCH functions[MAX_HELD_KEYS][VACCEL_GCM + 1][15] = {
-#define SLOT(n)                                                                                                       \
-	[n] = {                                                                                                       \
-		[VACCEL_ECB] = FUNCTIONS(n, ECB), [VACCEL_CBC] = FUNCTIONS(n, CBC), [VACCEL_CTR] = FUNCTIONS(n, CTR), \
-		[VACCEL_XTS] = FUNCTIONS(n, XTS), [VACCEL_GCM] = FUNCTIONS(n, GCM),                                   \
-	},
-	SLOTS(SLOT)
-#undef SLOT
-};
-/* clang-format on */
-
-const OSSL_DISPATCH *held_functions(size_t index, uint32_t mode)
-{
-	return functions[index][mode];
 }

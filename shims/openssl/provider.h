@@ -9,12 +9,13 @@
  *
  * A context whose key the host holds (held.c) has nothing local: all of it goes to the host, or fails.
  *
- *     provider.c  entry, settings, which algorithms there are
- *     cipher.c    what OpenSSL calls of a cipher whose key the program has
- *     forward.c   ECB, CBC, CTR, XTS: the bulk of one update
- *     message.c   GCM: a whole message
- *     held.c      keys that the host holds
- *     host.c      the connection, keys there
+ *     provider.c    entry, settings, which algorithms there are
+ *     cipher.c      what OpenSSL calls of a cipher whose key the program has
+ *     forward.c     ECB, CBC, CTR, XTS: the bulk of one update
+ *     message.c     GCM: a whole message
+ *     held.c        keys that the host holds
+ *     held_table.c  what OpenSSL calls of their ciphers
+ *     host.c        the connection, keys there
  *
  * Threads: OpenSSL lets one thread at a time use a cipher context; the provider and the connection are used by many.
  */
@@ -131,20 +132,21 @@ struct provider {
 
 struct held;
 
-/** functions[i] are those of provider->held[i], for each mode that it may have. */
-const OSSL_DISPATCH *held_functions(size_t index, uint32_t mode);
-
 /** A context with the key of that name, which must be of the mode and bits. NULL, with an error raised. */
 struct held *held_new(struct provider *provider, const char *name, uint32_t mode, uint32_t bits);
-void held_free(struct held *held);
-struct held *held_dup(const struct held *held);
 int held_init(struct held *held, bool encrypt, const unsigned char *iv, size_t iv_len, const OSSL_PARAM *params);
-int held_update(struct held *held, unsigned char *out, size_t *ret_len, size_t room, const unsigned char *in,
-		size_t len);
-int held_final(struct held *held, unsigned char *out, size_t *ret_len, size_t room);
-int held_once(struct held *held, unsigned char *out, size_t *ret_len, size_t room, const unsigned char *in, size_t len);
-int held_get_params(struct held *held, OSSL_PARAM *params);
-int held_set_params(struct held *held, const OSSL_PARAM *params);
+
+/* OpenSSL's functions, of a struct held. */
+void held_free(void *opaque);
+void *held_dup(void *opaque);
+int held_update(void *opaque, unsigned char *out, size_t *ret_len, size_t room, const unsigned char *in, size_t len);
+int held_final(void *opaque, unsigned char *out, size_t *ret_len, size_t room);
+int held_once(void *opaque, unsigned char *out, size_t *ret_len, size_t room, const unsigned char *in, size_t len);
+int held_get_params(void *opaque, OSSL_PARAM params[]);
+int held_set_params(void *opaque, const OSSL_PARAM params[]);
+
+/* held_table.c: the functions of a cipher whose key is provider->held[index], for each mode that it may have. */
+const OSSL_DISPATCH *held_functions(size_t index, uint32_t mode);
 
 /* ---- Ciphers whose key the program has ---- */
 
