@@ -58,44 +58,40 @@ static bool is_gcm(const struct held *held)
 	return held->mode == VACCEL_GCM;
 }
 
-/* Of an opened key: -EINVAL if it is none that the context is for. */
-static int fits(const struct held *held, const struct host_key *key)
+/* Whether an opened key is one that the context is for. */
+static bool fits(const struct held *held, const struct host_key *key)
 {
 	const struct vaccel_key_about *about = host_key_about(key);
 
 	return about->type == VACCEL_KEY_AES && about->bits == held->bits && about->modes == 1u << held->mode &&
-			       about->held
-		       ? 0
-		       : -EINVAL;
+	       about->held;
 }
 
 /* The key at the host, opened again where the one that there was has gone with a daemon or is a parent's. */
 static int key_ready(struct held *held)
 {
 	struct host_key *key;
-	int r;
 
 	if (host_key_handle(held->key))
-		return 0;
+		return 1;
 	host_key_unref(held->key);
 	held->key = NULL;
-	r = host_key_open(held->provider->host, held->name, &key);
-	if (r < 0)
-		return r;
-	r = fits(held, key);
-	if (r < 0)
+	if (host_key_open(held->provider->host, held->name, &key) < 0)
+		return ERR_raise_data(ERR_LIB_PROV, PROV_R_MISSING_KEY, "vaccel: %s", host_error()), 0;
+	if (!fits(held, key)) {
 		host_key_unref(key);
-	else
-		held->key = key;
-	if (r == 0)
-		held->guarded = is_gcm(held) && !(host_key_about(key)->rights & VACCEL_MAY_ENCRYPT);
-	return r;
+		return ERR_raise_data(ERR_LIB_PROV, PROV_R_INVALID_KEY, "vaccel: key %s is not for this cipher",
+				      held->name),
+		       0;
+	}
+	held->key = key;
+	held->guarded = is_gcm(held) && !(host_key_about(key)->rights & VACCEL_MAY_ENCRYPT);
+	return 1;
 }
 
 struct held *held_new(struct provider *provider, const char *name, uint32_t mode, uint32_t bits)
 {
 	struct held *held = OPENSSL_zalloc(sizeof(*held));
-	int r;
 
 	if (!held)
 		return NULL;
@@ -104,18 +100,13 @@ struct held *held_new(struct provider *provider, const char *name, uint32_t mode
 	held->bits = bits;
 	held->padding = true;
 	held->iv_len = mode == VACCEL_ECB ? 0 : mode == VACCEL_GCM ? GCM_IV_BYTES : AES_BLOCK;
-	if (strlen(name) < sizeof(held->name)) {
-		strcpy(held->name, name);
-		r = key_ready(held);
+	if (strlen(name) >= sizeof(held->name)) {
+		ERR_raise_data(ERR_LIB_PROV, PROV_R_MISSING_KEY, "vaccel: key %s: no name is that long", name);
 	} else {
-		r = -ENOENT;
+		strcpy(held->name, name);
+		if (key_ready(held))
+			return held;
 	}
-	if (r == 0)
-		return held;
-	if (r == -EINVAL)
-		ERR_raise_data(ERR_LIB_PROV, PROV_R_INVALID_KEY, "vaccel: key %s is not for this cipher", name);
-	else
-		ERR_raise_data(ERR_LIB_PROV, PROV_R_MISSING_KEY, "vaccel: %s", vaccel_error());
 	held_free(held);
 	return NULL;
 }
@@ -153,12 +144,14 @@ void *held_dup(void *opaque)
 	copy->aad = NULL;
 	if (held->aad)
 		copy->aad = OPENSSL_memdup(held->aad, held->aad_len);
-	if ((held->aad && !copy->aad) || (held->stream && vaccel_stream_dup(held->stream, &copy->stream) < 0)) {
-		held_free(copy);
+	if (held->aad && !copy->aad)
+		(void)raise_reason(ERR_R_MALLOC_FAILURE);
+	else if (held->stream && vaccel_stream_dup(held->stream, &copy->stream) < 0)
 		(void)host_raise(PROV_R_NOT_SUPPORTED);
-		return NULL;
-	}
-	return copy;
+	else
+		return copy;
+	held_free(copy);
+	return NULL;
 }
 
 int held_init(struct held *held, bool encrypt, const unsigned char *iv, size_t iv_len, const OSSL_PARAM *params)
@@ -217,7 +210,15 @@ static struct vaccel_message whole_message(const struct held *held, unsigned cha
 	};
 }
 
-/* The context is over; what failed is told. */
+/* The context needs an init. */
+static int over(struct held *held)
+{
+	forget_message(held);
+	held->state = HELD_DONE;
+	return 0;
+}
+
+/* The same for a request that failed: the library's sentence is told. */
 static int failed(struct held *held, int error)
 {
 	int reason = PROV_R_CIPHER_OPERATION_FAILED;
@@ -231,9 +232,7 @@ static int failed(struct held *held, int error)
 	(void)host_raise(reason);
 	if (held->key)
 		host_key_failed(held->key, error);
-	forget_message(held);
-	held->state = HELD_DONE;
-	return 0;
+	return over(held);
 }
 
 /* Makes the stream with which a message begins. */
@@ -255,9 +254,9 @@ static int stream_ready(struct held *held, bool padding)
 		return raise_reason(PROV_R_INVALID_STATE);
 	if (!iv_ready(held))
 		return 0;
-	r = key_ready(held);
-	if (r == 0)
-		r = vaccel_stream_new(host_key_handle(held->key), &options, &held->stream);
+	if (!key_ready(held))
+		return over(held);
+	r = vaccel_stream_new(host_key_handle(held->key), &options, &held->stream);
 	return r < 0 ? failed(held, r) : 1;
 }
 
@@ -340,10 +339,10 @@ static int whole_data(struct held *held, unsigned char *out, size_t *ret_len, si
 	message.tag = is_gcm(held) ? held->tag : NULL;
 	message.tag_len = is_gcm(held) ? held->tag_len : 0;
 	for (int attempt = 0; attempt < 2; attempt++) {
-		r = key_ready(held);
-		if (r == 0)
-			r = vaccel_cipher(host_key_handle(held->key), &message);
-		if (r != -ESTALE || !held->key)
+		if (!key_ready(held))
+			return over(held);
+		r = vaccel_cipher(host_key_handle(held->key), &message);
+		if (r != -ESTALE)
 			break;
 		host_key_failed(held->key, r);
 	}
@@ -359,14 +358,11 @@ static int whole_data(struct held *held, unsigned char *out, size_t *ret_len, si
 static int update(struct held *held, unsigned char *out, size_t *ret_len, size_t room, const unsigned char *in,
 		  size_t len, bool padding)
 {
-	int r;
-
 	*ret_len = 0;
 	if (!len)
 		return 1;
-	r = key_ready(held);
-	if (r < 0)
-		return failed(held, r == -EINVAL ? -EIO : r);
+	if (!key_ready(held))
+		return over(held);
 	if (is_gcm(held) && !out) {
 		if (!(in_one_piece(held) ? whole_aad(held, in, len) : stream_aad(held, in, len)))
 			return 0;

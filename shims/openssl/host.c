@@ -51,6 +51,27 @@ struct host_key {
 	struct vaccel_key *key;
 };
 
+/* ---- Errors ---- */
+
+/* Of what failed here; NULL: in the library, which has a sentence of its own. */
+static _Thread_local const char *error_text;
+
+static int own_error(int error, const char *text)
+{
+	error_text = text;
+	return error;
+}
+
+static int no_memory(void)
+{
+	return own_error(-ENOMEM, "no memory for a connection or a key");
+}
+
+const char *host_error(void)
+{
+	return error_text ? error_text : vaccel_error();
+}
+
 /* ---- Connections ---- */
 
 static time_t seconds(void)
@@ -92,7 +113,8 @@ static int connect_to(const struct host *host, struct connection *connection)
 	int r;
 
 	if (!host->transport && !something_there())
-		return -ENODEV;
+		return own_error(-ENODEV,
+				 "there is neither a device nor a daemon of this machine, and no transport is named");
 	r = vaccel_context_new(&options, &connection->context);
 	if (r == 0)
 		r = vaccel_session_open(connection->context, &connection->session);
@@ -103,7 +125,7 @@ static int connect_to(const struct host *host, struct connection *connection)
 	/* Source and destination both count. */
 	most = info.max_request_bytes > BESIDE_BYTES ? (info.max_request_bytes - BESIDE_BYTES) / 2 : 0;
 	connection->chunk = (most < CHUNK_BYTES ? (size_t)most : CHUNK_BYTES) & ~(size_t)4095;
-	return connection->chunk ? 0 : -E2BIG;
+	return connection->chunk ? 0 : own_error(-E2BIG, "the other end takes no request that is large enough");
 }
 
 static int connection_new(const struct host *host, struct connection **ret_connection)
@@ -112,7 +134,7 @@ static int connection_new(const struct host *host, struct connection **ret_conne
 	int r;
 
 	if (!connection)
-		return -ENOMEM;
+		return no_memory();
 	connection->refs = 1;
 	r = connect_to(host, connection);
 	if (r < 0) {
@@ -159,6 +181,19 @@ static struct process *process_of(struct host *host)
 	return found;
 }
 
+/* Under lock: connects, but not at once after an attempt that failed. */
+static int process_connect(struct process *process, const struct host *host)
+{
+	int r;
+
+	if (seconds() < process->retry_at)
+		return own_error(-ENODEV, "connecting has just failed, and is tried again in a second");
+	r = connection_new(host, &process->connection);
+	if (r < 0)
+		process->retry_at = seconds() + RETRY_SECONDS;
+	return r;
+}
+
 /* A reference to a connection that is not known to be lost. */
 static int connection_get(struct host *host, struct connection **ret_connection)
 {
@@ -166,17 +201,14 @@ static int connection_get(struct host *host, struct connection **ret_connection)
 	int r = 0;
 
 	if (!process)
-		return -ENOMEM;
+		return no_memory();
 	pthread_mutex_lock(&process->lock);
 	if (process->connection && process->connection->lost) {
 		connection_unref(process->connection);
 		process->connection = NULL;
 	}
-	if (!process->connection) {
-		r = seconds() < process->retry_at ? -ENODEV : connection_new(host, &process->connection);
-		if (r < 0 && seconds() >= process->retry_at)
-			process->retry_at = seconds() + RETRY_SECONDS;
-	}
+	if (!process->connection)
+		r = process_connect(process, host);
 	if (r == 0) {
 		atomic_fetch_add(&process->connection->refs, 1);
 		*ret_connection = process->connection;
@@ -221,8 +253,9 @@ static int key_new(struct host *host, struct host_key **ret_key)
 	struct host_key *key = calloc(1, sizeof(*key));
 	int r;
 
+	error_text = NULL;
 	if (!key)
-		return -ENOMEM;
+		return no_memory();
 	r = connection_get(host, &key->connection);
 	if (r < 0) {
 		free(key);

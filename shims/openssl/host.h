@@ -21,6 +21,12 @@ struct host_key;
 struct host *host_new(const char *transport);
 void host_free(struct host *host);
 
+/**
+ * Why host_key_import() or host_key_open(), which has just failed in this thread, did: the library's sentence, or one of
+ * here. What fails with a key that there is has vaccel_error() only.
+ */
+const char *host_error(void);
+
 /** Imports an AES key for one mode. The caller holds one reference of *ret_key. */
 int host_key_import(struct host *host, uint32_t mode, const void *data, size_t len, struct host_key **ret_key);
 /** Opens one that the host holds. */

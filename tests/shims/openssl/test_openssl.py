@@ -365,6 +365,19 @@ class Pipes(Provider):
                 (self.folder / "vaccel.sock").unlink(missing_ok=True)
                 self.begin()
 
+    def test_held_refused(self):
+        """A host that is not there any more is told of, also where it is not asked."""
+        process = self.start("lost", "vaccel-backup")
+        self.assertEqual(process.stdout.readline(), b"ready\n")
+        self.kill_daemon()
+        said, status, errors = self.rest(process, b"")
+        self.assertEqual((status, errors), (0, b""))
+        refused = [line for line in said.splitlines() if b"missing key" in line]
+        self.assertGreater(len(refused), 5)
+        for line in refused:
+            self.assertRegex(line, b":vaccel: [a-z/]")
+        self.assertIn(b"vaccel: connecting has just failed, and is tried again in a second", said)
+
     def memory_has(self, process, secret):
         """Whether any memory of the process has the bytes."""
         with open(f"/proc/{process.pid}/mem", "rb", buffering=0) as memory:

@@ -12,6 +12,8 @@
  *					    decrypting only, decrypts in one update, or not at all
  *	held-copy CIPHER		    a copy with a key of the host's goes on as the original does; a counter is not
  *					    used for another message
+ *	lost CIPHER			    says "ready", and when standard input has ended the errors of making contexts
+ *					    with a key of a host that is gone
  *	threads				    eight of them, beside the default provider
  *	count CIPHER...			    how many of them the provider offers
  *
@@ -408,6 +410,31 @@ static int held_copy(const char *name)
 	return fine ? 0 : failed("the copy goes another way, or a counter is used twice");
 }
 
+/* When standard input has ended, with which words a key is refused that the host had until then. */
+static int lost(const char *name)
+{
+	EVP_CIPHER *cipher = EVP_CIPHER_fetch(library, name, "provider=vaccel");
+	const unsigned char iv[16] = { 0 };
+	EVP_CIPHER_CTX *context;
+	bool refused = true;
+	char none;
+
+	if (!cipher)
+		return failed("not offered");
+	puts("ready");
+	fflush(stdout);
+	while (read(STDIN_FILENO, &none, 1) > 0)
+		;
+	for (int i = 0; i < ROUNDS; i++) {
+		context = EVP_CIPHER_CTX_new();
+		refused &= !EVP_EncryptInit_ex2(context, cipher, NULL, iv, NULL);
+		ERR_print_errors_fp(stdout);
+		EVP_CIPHER_CTX_free(context);
+	}
+	EVP_CIPHER_free(cipher);
+	return refused ? 0 : failed("the key is still there");
+}
+
 /* ---- Messages whose tag is checked before anything is given out ---- */
 
 static bool open_sealed(EVP_CIPHER *cipher, const struct work *work, const unsigned char *sealed, unsigned char *tag,
@@ -528,6 +555,8 @@ static int run(int argc, char **argv)
 		return held_fork(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "held-copy") == 0)
 		return held_copy(argv[2]);
+	if (argc == 3 && strcmp(argv[1], "lost") == 0)
+		return lost(argv[2]);
 	if (argc == 4 && strcmp(argv[1], "guarded") == 0)
 		return guarded(argv[2], argv[3]);
 	if (argc == 2 && strcmp(argv[1], "threads") == 0)
@@ -536,7 +565,8 @@ static int run(int argc, char **argv)
 		return count(argv + 2);
 	fprintf(stderr,
 		"usage: use vectors FILE... | pipe CIPHER DIRECTION KEY IV | named CIPHER NAME IV | fork CIPHER... |"
-		" held-fork CIPHER | held-copy CIPHER | guarded CIPHER OTHER | threads | count CIPHER...\n");
+		" held-fork CIPHER | held-copy CIPHER | lost CIPHER | guarded CIPHER OTHER | threads | count "
+		"CIPHER...\n");
 	return 2;
 }
 
