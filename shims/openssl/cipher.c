@@ -116,7 +116,7 @@ static void *cipher_dup(void *opaque)
 	return copy;
 }
 
-/* ---- Init ---- */
+/* ---- What is known beside the local context ---- */
 
 /* Puts key and IV, as far as they are given, into the local context. */
 static int local_init(struct cipher *cipher, bool encrypt, const unsigned char *key, const unsigned char *iv,
@@ -145,6 +145,39 @@ static void remember_iv(struct cipher *cipher, const unsigned char *iv)
 	cipher->moved = false;
 }
 
+/* ---- A key of the host's instead ---- */
+
+/* What a context has of these before it gets such a key it has with it, too. */
+static int hand_over(struct cipher *cipher, struct held *held)
+{
+	unsigned int padding = 1;
+	size_t iv_len = (size_t)EVP_CIPHER_CTX_get_iv_length(cipher->local);
+	const OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_uint(OSSL_CIPHER_PARAM_PADDING, &padding),
+		OSSL_PARAM_construct_size_t(OSSL_CIPHER_PARAM_IVLEN, &iv_len),
+		OSSL_PARAM_construct_end(),
+	};
+
+	return cipher_local_uint(cipher, OSSL_CIPHER_PARAM_PADDING, &padding) && held_set_params(held, params);
+}
+
+/* And those that it gets meanwhile are there when it has a key of its own again. */
+static int keep_for_later(struct cipher *cipher, const OSSL_PARAM *params)
+{
+	static const char *const names[] = { OSSL_CIPHER_PARAM_PADDING, OSSL_CIPHER_PARAM_IVLEN };
+	OSSL_PARAM kept[sizeof(names) / sizeof(names[0]) + 1];
+	const OSSL_PARAM *param;
+	size_t n = 0;
+
+	for (size_t i = 0; params && i < sizeof(names) / sizeof(names[0]); i++) {
+		param = OSSL_PARAM_locate_const(params, names[i]);
+		if (param)
+			kept[n++] = *param;
+	}
+	kept[n] = OSSL_PARAM_construct_end();
+	return !n || EVP_CIPHER_CTX_set_params(cipher->local, kept) == 1;
+}
+
 /* A parameter that names a key of the host's makes the context one of that. */
 static int choose_held(struct cipher *cipher, const OSSL_PARAM *params)
 {
@@ -157,12 +190,26 @@ static int choose_held(struct cipher *cipher, const OSSL_PARAM *params)
 	if (!OSSL_PARAM_get_utf8_string_ptr(named, &name))
 		return raise_reason(PROV_R_FAILED_TO_GET_PARAMETER);
 	held = held_new(cipher->provider, name, cipher->algorithm->mode, (uint32_t)cipher->algorithm->key_len * 8);
-	if (!held)
+	if (!held || !hand_over(cipher, held)) {
+		held_free(held);
 		return 0;
+	}
 	held_free(cipher->held);
 	cipher->held = held;
 	return 1;
 }
+
+/* The program has a key again. Returns the IV: without another one the one that was set holds, if it may. */
+static const unsigned char *leave_held(struct cipher *cipher, const unsigned char *iv, unsigned char *kept)
+{
+	if (!iv && held_iv(cipher->held, kept))
+		iv = kept;
+	held_free(cipher->held);
+	cipher->held = NULL;
+	return iv;
+}
+
+/* ---- Init ---- */
 
 static bool is_harmless(const char *name)
 {
@@ -194,12 +241,17 @@ static void notice_params(struct cipher *cipher, const OSSL_PARAM *params)
 static int cipher_init(struct cipher *cipher, bool encrypt, const unsigned char *key, size_t key_len,
 		       const unsigned char *iv, size_t iv_len, const OSSL_PARAM *params)
 {
+	unsigned char kept[MAX_IV_BYTES];
+
 	if (params && !choose_held(cipher, params))
 		return 0;
-	if (cipher->held)
-		return held_init(cipher->held, encrypt, iv, iv_len, params);
+	/* Of two keys the one that is named in the same call comes first, else the one that comes last. */
+	if (cipher->held && (!key || (params && OSSL_PARAM_locate_const(params, PARAM_KEY))))
+		return keep_for_later(cipher, params) && held_init(cipher->held, encrypt, iv, iv_len, params);
 	if (key && key_len != cipher->algorithm->key_len)
 		return raise_reason(PROV_R_INVALID_KEY_LENGTH);
+	if (cipher->held)
+		iv = leave_held(cipher, iv, kept);
 	if (is_gcm(cipher) && !iv && (key || encrypt != cipher->encrypt))
 		message_settle(cipher);
 	cipher->n_pending = 0;
@@ -350,6 +402,16 @@ static int cipher_once(void *opaque, unsigned char *out, size_t *ret_len, size_t
 
 /* ---- Parameters ---- */
 
+/* A key may come from the program again: it has the algorithm's length. */
+static int held_params(struct cipher *cipher, OSSL_PARAM *params)
+{
+	OSSL_PARAM *key_len = OSSL_PARAM_locate(params, OSSL_CIPHER_PARAM_KEYLEN);
+
+	return held_get_params(cipher->held, params) &&
+	       (!key_len || OSSL_PARAM_set_size_t(key_len, cipher->algorithm->key_len) ||
+		raise_reason(PROV_R_FAILED_TO_SET_PARAMETER));
+}
+
 /* The local context answers, but for what the host made of the message, and an IV that is not its own. */
 static int cipher_get_params(void *opaque, OSSL_PARAM params[])
 {
@@ -357,7 +419,7 @@ static int cipher_get_params(void *opaque, OSSL_PARAM params[])
 	OSSL_PARAM *iv;
 
 	if (cipher->held)
-		return held_get_params(cipher->held, params);
+		return held_params(cipher, params);
 	if (is_gcm(cipher))
 		return message_get_params(cipher, params);
 	if (EVP_CIPHER_CTX_get_params(cipher->local, params) != 1)
@@ -376,7 +438,7 @@ static int cipher_set_params(void *opaque, const OSSL_PARAM params[])
 	if (!choose_held(cipher, params))
 		return 0;
 	if (cipher->held)
-		return held_set_params(cipher->held, params);
+		return keep_for_later(cipher, params) && held_set_params(cipher->held, params);
 	if (is_gcm(cipher) && unsettle(params))
 		message_settle(cipher);
 	if (!params || EVP_CIPHER_CTX_set_params(cipher->local, params) != 1)

@@ -154,13 +154,17 @@ void *held_dup(void *opaque)
 	return NULL;
 }
 
+/* A counter, or an IV of GCM, is never used twice; CBC begins again with the same, as OpenSSL's does. */
+static bool iv_is_spent(const struct held *held)
+{
+	return held->state != HELD_NEW && (held->mode == VACCEL_CTR || is_gcm(held));
+}
+
 int held_init(struct held *held, bool encrypt, const unsigned char *iv, size_t iv_len, const OSSL_PARAM *params)
 {
 	if (params && !held_set_params(held, params))
 		return 0;
-	/* A counter, or an IV of GCM, is never used twice; CBC begins again with the same, as OpenSSL's does. */
-	if (held->state != HELD_NEW && (held->mode == VACCEL_CTR || is_gcm(held)))
-		held->iv_set = false;
+	held->iv_set &= !iv_is_spent(held);
 	forget_message(held);
 	held->state = HELD_NEW;
 	held->encrypt = encrypt;
@@ -172,6 +176,14 @@ int held_init(struct held *held, bool encrypt, const unsigned char *iv, size_t i
 	held->iv_len = iv_len;
 	held->iv_set = true;
 	return 1;
+}
+
+bool held_iv(const struct held *held, unsigned char *iv)
+{
+	if (!held->iv_set || iv_is_spent(held))
+		return false;
+	memcpy(iv, held->iv, held->iv_len);
+	return true;
 }
 
 /* ---- A message ---- */

@@ -136,6 +136,9 @@ struct held;
 struct held *held_new(struct provider *provider, const char *name, uint32_t mode, uint32_t bits);
 int held_init(struct held *held, bool encrypt, const unsigned char *iv, size_t iv_len, const OSSL_PARAM *params);
 
+/** Copies the IV with which another message may begin to MAX_IV_BYTES, if there is one. */
+bool held_iv(const struct held *held, unsigned char *iv);
+
 /* OpenSSL's functions, of a struct held. */
 void held_free(void *opaque);
 void *held_dup(void *opaque);

@@ -453,6 +453,13 @@ class Held(Provider):
         self.refused("named", "AES-256-CTR", "backup", IV, says=b"not for this cipher")
         self.refused("named", "AES-256-CBC", "nothing", IV, says=b"missing key")
 
+    def test_change(self):
+        """A key of the program's takes the place of one of the host's."""
+        for cipher, name in (("AES-256-CBC", "backup"), ("AES-256-CTR", "stream"), ("AES-256-XTS", "disk"),
+                             ("AES-128-ECB", "blocks"), ("AES-128-GCM", "seal")):
+            with self.subTest(cipher):
+                self.run_it(USE, "change", cipher, name)
+
     def test_seal(self):
         coded = self.run_it(USE, "pipe", "vaccel-seal", "encrypt", "-", IV[:24], data=b"x" * 777)
         own = self.run_it(USE, "pipe", "AES-128-GCM", "encrypt", self.keys["seal"].hex(), IV[:24], data=b"x" * 777)

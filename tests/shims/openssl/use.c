@@ -12,6 +12,7 @@
  *					    decrypting only, decrypts in one update, or not at all
  *	held-copy CIPHER		    a copy with a key of the host's goes on as the original does; a counter is not
  *					    used for another message
+ *	change CIPHER NAME		    keys of one context: NAME, the host's, its own, and both again
  *	lost CIPHER			    says "ready", and when standard input has ended the errors of making contexts
  *					    with a key of a host that is gone
  *	threads				    eight of them, beside the default provider
@@ -410,6 +411,84 @@ static int held_copy(const char *name)
 	return fine ? 0 : failed("the copy goes another way, or a counter is used twice");
 }
 
+/* One message of 96 bytes without padding. Negative: not to be had. */
+static int short_message(EVP_CIPHER_CTX *context, const struct work *work, unsigned char *out)
+{
+	size_t done = 0;
+
+	EVP_CIPHER_CTX_set_padding(context, 0);
+	return part(context, work, 0, 96, out, &done) && end(context, out, &done) ? (int)done : -1;
+}
+
+struct change {
+	const unsigned char *key, *iv; /* NULL: none is given */
+	const OSSL_PARAM *params;
+	const unsigned char *expected;
+	const char *wrong;
+};
+
+static bool change_one(EVP_CIPHER_CTX *context, const struct work *work, const struct change *change)
+{
+	unsigned char result[128];
+	int len;
+
+	if (!EVP_EncryptInit_ex2(context, NULL, change->key, change->iv, change->params))
+		return false;
+	len = short_message(context, work, result);
+	return len > 0 && memcmp(result, change->expected, (size_t)len) == 0;
+}
+
+/* A context has a key of the host's, one of its own, the former and the latter again: nothing is encrypted with the wrong one. */
+static int changes(EVP_CIPHER_CTX *context, EVP_CIPHER_CTX *other, const char *held_name)
+{
+	const OSSL_PARAM params[] = { OSSL_PARAM_construct_utf8_string("vaccel-key", (char *)held_name, 0),
+				      OSSL_PARAM_END };
+	const unsigned char iv[16] = { 5 }, second_iv[16] = { 6 };
+	const bool counts = is_gcm(context) || EVP_CIPHER_CTX_get_mode(context) == EVP_CIPH_CTR_MODE;
+	unsigned char held[128], own[128], second[128];
+	static struct work work;
+	const struct change all[] = {
+		{ work.key, second_iv, NULL, second, "the key of the program is not taken" },
+		{ NULL, iv, NULL, own, "the key of the program does not stay" },
+		{ work.key, iv, params, held, "the key of the host's is not taken where there is another" },
+		{ work.key, counts ? iv : NULL, NULL, own, "the IV or the padding does not stay" },
+	};
+
+	for (size_t i = 0; i < sizeof(work.key); i++)
+		work.key[i] = (unsigned char)i;
+	if (!EVP_EncryptInit_ex2(other, NULL, work.key, iv, NULL) || short_message(other, &work, own) < 0 ||
+	    !EVP_EncryptInit_ex2(other, NULL, work.key, second_iv, NULL) || short_message(other, &work, second) < 0 ||
+	    !EVP_EncryptInit_ex2(context, NULL, NULL, iv, params) || short_message(context, &work, held) < 0)
+		return failed("a message");
+	if (EVP_CIPHER_CTX_get_key_length(context) != EVP_CIPHER_CTX_get_key_length(other))
+		return failed("a key of the host's has another length");
+	if (memcmp(held, own, 96) == 0)
+		return failed("the key of the host's is the program's");
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (!change_one(context, &work, &all[i]))
+			return failed(all[i].wrong);
+	return 0;
+}
+
+static int change_keys(const char *name, const char *held_name)
+{
+	EVP_CIPHER *cipher = EVP_CIPHER_fetch(library, name, "provider=vaccel");
+	EVP_CIPHER *base = EVP_CIPHER_fetch(library, name, "provider=default");
+	EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new(), *other = EVP_CIPHER_CTX_new();
+	int r;
+
+	if (EVP_EncryptInit_ex2(context, cipher, NULL, NULL, NULL) &&
+	    EVP_EncryptInit_ex2(other, base, NULL, NULL, NULL))
+		r = changes(context, other, held_name);
+	else
+		r = failed(name);
+	EVP_CIPHER_CTX_free(context);
+	EVP_CIPHER_CTX_free(other);
+	EVP_CIPHER_free(cipher);
+	EVP_CIPHER_free(base);
+	return r;
+}
+
 /* When standard input has ended, with which words a key is refused that the host had until then. */
 static int lost(const char *name)
 {
@@ -555,6 +634,8 @@ static int run(int argc, char **argv)
 		return held_fork(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "held-copy") == 0)
 		return held_copy(argv[2]);
+	if (argc == 4 && strcmp(argv[1], "change") == 0)
+		return change_keys(argv[2], argv[3]);
 	if (argc == 3 && strcmp(argv[1], "lost") == 0)
 		return lost(argv[2]);
 	if (argc == 4 && strcmp(argv[1], "guarded") == 0)
@@ -565,7 +646,8 @@ static int run(int argc, char **argv)
 		return count(argv + 2);
 	fprintf(stderr,
 		"usage: use vectors FILE... | pipe CIPHER DIRECTION KEY IV | named CIPHER NAME IV | fork CIPHER... |"
-		" held-fork CIPHER | held-copy CIPHER | lost CIPHER | guarded CIPHER OTHER | threads | count "
+		" held-fork CIPHER | held-copy CIPHER | change CIPHER NAME | lost CIPHER | guarded CIPHER OTHER | "
+		"threads | count "
 		"CIPHER...\n");
 	return 2;
 }
