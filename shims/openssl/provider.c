@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <openssl/crypto.h>
 #include <openssl/params.h>
 #include <openssl/provider.h>
@@ -257,8 +258,22 @@ static bool name_is_good(const char *name, size_t len)
 	return len < VACCEL_KEY_NAME && *name != '.' && *name != '-' && strspn(name, characters) >= len;
 }
 
+/* The name of those before `name` in the list that OpenSSL, which does not tell cases apart, takes for the same; NULL: none. */
+static const char *same_name(const char *list, const char *name, size_t len)
+{
+	size_t n;
+
+	for (list += strspn(list, SEPARATORS); list < name; list += n, list += strspn(list, SEPARATORS)) {
+		n = strcspn(list, SEPARATORS);
+		if (n == len && strncasecmp(list, name, len) == 0)
+			return list;
+	}
+	return NULL;
+}
+
 static bool read_keys(struct provider *provider, const char *text)
 {
+	const char *same;
 	size_t n = 0, len;
 
 	for (const char *name = text; name && *(name += strspn(name, SEPARATORS)); name += len) {
@@ -267,6 +282,12 @@ static bool read_keys(struct provider *provider, const char *text)
 			return ERR_raise_data(ERR_LIB_PROV, PROV_R_INVALID_CONFIG_DATA,
 					      "vaccel: keys %s: %.*s cannot be the name of a key", text, (int)len,
 					      name),
+			       false;
+		same = same_name(text, name, len);
+		if (same)
+			return ERR_raise_data(ERR_LIB_PROV, PROV_R_INVALID_CONFIG_DATA,
+					      "vaccel: keys %s: %.*s and %.*s are the same name to OpenSSL", text,
+					      (int)len, same, (int)len, name),
 			       false;
 		if (++n > MAX_HELD_KEYS)
 			return ERR_raise_data(ERR_LIB_PROV, PROV_R_INVALID_CONFIG_DATA, "vaccel: keys: more than %u",

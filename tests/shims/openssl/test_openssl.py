@@ -182,6 +182,7 @@ class Commands(Provider):
         self.assertNotIn("vaccel-archive", said)
         # Random numbers come from AES-CTR, which is the provider's then.
         self.assertEqual(len(self.openssl("rand", 64, OPENSSL_CONF=str(path))), 64)
+
     def test_wrong_settings(self):
         """Keep the provider from being loaded. OpenSSL says why only to who loads it by hand."""
         path = self.folder / "openssl.cnf"
@@ -189,7 +190,8 @@ class Commands(Provider):
                 ("threshold", "VACCEL_OPENSSL_THRESHOLD", "many", b"threshold many: is a number"),
                 ("threshold", "VACCEL_OPENSSL_THRESHOLD", "-1", b"threshold -1: is a number"),
                 ("keys", "VACCEL_OPENSSL_KEYS", "../x", b"cannot be the name"),
-                ("keys", "VACCEL_OPENSSL_KEYS", "x " * 17, b"more than 16")):
+                ("keys", "VACCEL_OPENSSL_KEYS", "backup, seal Backup", b"backup and Backup are the same name"),
+                ("keys", "VACCEL_OPENSSL_KEYS", " ".join(f"x{n}" for n in range(17)), b"more than 16")):
             environment = {variable: value}
             done = self.openssl("list", "-providers", *PROVIDERS, status=None, **environment)
             self.assertEqual(done.returncode, 1)
