@@ -77,9 +77,17 @@ static void cipher_free(void *opaque)
 	OPENSSL_clear_free(cipher, sizeof(*cipher));
 }
 
+static const struct offer *offer_of(void *opaque)
+{
+	struct provider *provider = opaque;
+
+	return atomic_load(&provider->offer);
+}
+
 static void *cipher_new(void *opaque, size_t index)
 {
 	struct provider *provider = opaque;
+	const EVP_CIPHER *base = offer_of(provider)->ciphers[index];
 	struct cipher *cipher = OPENSSL_zalloc(sizeof(*cipher));
 
 	if (!cipher)
@@ -88,8 +96,7 @@ static void *cipher_new(void *opaque, size_t index)
 	cipher->index = index;
 	cipher->algorithm = &algorithms[index];
 	cipher->local = EVP_CIPHER_CTX_new();
-	if (!cipher->local || !provider->ciphers[index] ||
-	    !EVP_CipherInit_ex2(cipher->local, provider->ciphers[index], NULL, NULL, 1, NULL)) {
+	if (!cipher->local || !base || !EVP_CipherInit_ex2(cipher->local, base, NULL, NULL, 1, NULL)) {
 		cipher_free(cipher);
 		return NULL;
 	}
@@ -500,39 +507,39 @@ const OSSL_PARAM *cipher_gettable_constants(void *provider)
 	}
 
 /* clang-format off: a table of functions */
-#define ROW(symbol, mode, bits, flags, key_len, block_len, iv_len, names)                                          \
-	static void *new_##symbol(void *provider)                                                                  \
-	{                                                                                                          \
-		return cipher_new(provider, ALGORITHM_##symbol);                                                   \
-	}                                                                                                          \
-	static int constants_##symbol(OSSL_PARAM params[])                                                         \
-	{                                                                                                          \
-		return cipher_constants(params, VACCEL_##mode, (flags), (key_len), (block_len), (iv_len));         \
-	}                                                                                                          \
-	static const OSSL_PARAM *gettable_##symbol(void *cipher, void *provider)                                   \
-	{                                                                                                          \
-		return EVP_CIPHER_gettable_ctx_params(((struct provider *)provider)->ciphers[ALGORITHM_##symbol]); \
-	}                                                                                                          \
-	static const OSSL_PARAM *settable_##symbol(void *cipher, void *provider)                                   \
-	{                                                                                                          \
-		return ((struct provider *)provider)->settable[ALGORITHM_##symbol];                                \
-	}                                                                                                          \
-	static const OSSL_DISPATCH functions_##symbol[] = {                                                        \
-		FUNCTION(NEWCTX, new_##symbol),                                                                    \
-		FUNCTION(FREECTX, cipher_free),                                                                    \
-		FUNCTION(DUPCTX, cipher_dup),                                                                      \
-		FUNCTION(ENCRYPT_INIT, encrypt_init),                                                              \
-		FUNCTION(DECRYPT_INIT, decrypt_init),                                                              \
-		FUNCTION(UPDATE, cipher_update),                                                                   \
-		FUNCTION(FINAL, cipher_final),                                                                     \
-		FUNCTION(CIPHER, cipher_once),                                                                     \
-		FUNCTION(GET_PARAMS, constants_##symbol),                                                          \
-		FUNCTION(GET_CTX_PARAMS, cipher_get_params),                                                       \
-		FUNCTION(SET_CTX_PARAMS, cipher_set_params),                                                       \
-		FUNCTION(GETTABLE_PARAMS, cipher_gettable_constants),                                              \
-		FUNCTION(GETTABLE_CTX_PARAMS, gettable_##symbol),                                                  \
-		FUNCTION(SETTABLE_CTX_PARAMS, settable_##symbol),                                                  \
-		{ 0, NULL },                                                                                       \
+#define ROW(symbol, mode, bits, flags, key_len, block_len, iv_len, names)                                  \
+	static void *new_##symbol(void *provider)                                                          \
+	{                                                                                                  \
+		return cipher_new(provider, ALGORITHM_##symbol);                                           \
+	}                                                                                                  \
+	static int constants_##symbol(OSSL_PARAM params[])                                                 \
+	{                                                                                                  \
+		return cipher_constants(params, VACCEL_##mode, (flags), (key_len), (block_len), (iv_len)); \
+	}                                                                                                  \
+	static const OSSL_PARAM *gettable_##symbol(void *cipher, void *provider)                           \
+	{                                                                                                  \
+		return EVP_CIPHER_gettable_ctx_params(offer_of(provider)->ciphers[ALGORITHM_##symbol]);    \
+	}                                                                                                  \
+	static const OSSL_PARAM *settable_##symbol(void *cipher, void *provider)                           \
+	{                                                                                                  \
+		return offer_of(provider)->settable[ALGORITHM_##symbol];                                   \
+	}                                                                                                  \
+	static const OSSL_DISPATCH functions_##symbol[] = {                                                \
+		FUNCTION(NEWCTX, new_##symbol),                                                            \
+		FUNCTION(FREECTX, cipher_free),                                                            \
+		FUNCTION(DUPCTX, cipher_dup),                                                              \
+		FUNCTION(ENCRYPT_INIT, encrypt_init),                                                      \
+		FUNCTION(DECRYPT_INIT, decrypt_init),                                                      \
+		FUNCTION(UPDATE, cipher_update),                                                           \
+		FUNCTION(FINAL, cipher_final),                                                             \
+		FUNCTION(CIPHER, cipher_once),                                                             \
+		FUNCTION(GET_PARAMS, constants_##symbol),                                                  \
+		FUNCTION(GET_CTX_PARAMS, cipher_get_params),                                               \
+		FUNCTION(SET_CTX_PARAMS, cipher_set_params),                                               \
+		FUNCTION(GETTABLE_PARAMS, cipher_gettable_constants),                                      \
+		FUNCTION(GETTABLE_CTX_PARAMS, gettable_##symbol),                                          \
+		FUNCTION(SETTABLE_CTX_PARAMS, settable_##symbol),                                          \
+		{ 0, NULL },                                                                               \
 	};
 ALGORITHMS(ROW)
 #undef ROW

@@ -4,16 +4,17 @@
  * to the next.
  *
  * OpenSSL hands its functions no pointer of ours from the table of algorithms. Which key it is, and of what mode, is therefore
- * the functions' own: there is a set of them for each place in provider->held and each mode that a key there may have.
+ * the functions' own: there is a set of them for each place in an offer and each mode that a key there may have.
  */
 #include "provider.h"
 
 static void *slot_new(void *opaque, size_t index)
 {
 	struct provider *provider = opaque;
-	const struct held_key *key = &provider->held[index];
+	const struct offer *offer = atomic_load(&provider->offer);
+	const struct held_key *key = &offer->held[index];
 
-	return index < provider->n_held ? held_new(provider, key->name, key->mode, key->bits) : NULL;
+	return index < offer->n_held ? held_new(provider, key->name, key->mode, key->bits) : NULL;
 }
 
 static int slot_encrypt(void *held, const unsigned char *key, size_t key_len, const unsigned char *iv, size_t iv_len,

@@ -39,7 +39,7 @@ unsigned int openssl_mode(uint32_t mode)
 /* ---- What the host serves ---- */
 
 /* The host's answer for a message of zeros is the local context's. */
-static bool proves(struct provider *provider, size_t index)
+static bool proves(struct provider *provider, const struct offer *offer, size_t index)
 {
 	static const unsigned char key[MAX_KEY_BYTES] = { [MAX_KEY_BYTES / 4] = 1 }, iv[AES_BLOCK] = { 2 };
 	const struct algorithm *algorithm = &algorithms[index];
@@ -61,7 +61,7 @@ static bool proves(struct provider *provider, size_t index)
 	int len;
 	bool r;
 
-	r = local && EVP_EncryptInit_ex2(local, provider->ciphers[index], key, iv, NULL) &&
+	r = local && EVP_EncryptInit_ex2(local, offer->ciphers[index], key, iv, NULL) &&
 	    EVP_EncryptUpdate(local, ours, &len, source, sizeof(source)) && len == sizeof(source) &&
 	    host_key_import(provider->host, algorithm->mode, key, algorithm->key_len, &host_key) == 0 &&
 	    vaccel_cipher(host_key_handle(host_key), &message) == 0 && memcmp(ours, theirs, sizeof(ours)) == 0;
@@ -71,11 +71,12 @@ static bool proves(struct provider *provider, size_t index)
 }
 
 /* One algorithm of a mode tells for all of them. */
-static bool serves(struct provider *provider, size_t index, uint32_t *asked, uint32_t *served)
+static bool serves(struct provider *provider, const struct offer *offer, size_t index, uint32_t *asked,
+		   uint32_t *served)
 {
 	uint32_t mode = 1u << algorithms[index].mode;
 
-	if (!(*asked & mode) && proves(provider, index))
+	if (!(*asked & mode) && proves(provider, offer, index))
 		*served |= mode;
 	*asked |= mode;
 	return *served & mode;
@@ -100,26 +101,26 @@ static OSSL_PARAM *settable_new(const EVP_CIPHER *cipher)
 	return all;
 }
 
-static void withdraw(struct provider *provider, size_t index)
+static void withdraw(struct offer *offer, size_t index)
 {
-	EVP_CIPHER_free(provider->ciphers[index]);
-	provider->ciphers[index] = NULL;
-	OPENSSL_free(provider->settable[index]);
-	provider->settable[index] = NULL;
+	EVP_CIPHER_free(offer->ciphers[index]);
+	offer->ciphers[index] = NULL;
+	OPENSSL_free(offer->settable[index]);
+	offer->settable[index] = NULL;
 }
 
-static bool offer(struct provider *provider, size_t index, uint32_t *asked, uint32_t *served)
+static bool offer_one(struct provider *provider, struct offer *offer, size_t index, uint32_t *asked, uint32_t *served)
 {
 	const char *names = algorithms[index].names;
 	char name[32];
 
 	snprintf(name, sizeof(name), "%.*s", (int)strcspn(names, ":"), names);
-	provider->ciphers[index] = EVP_CIPHER_fetch(provider->library, name, NULL);
-	if (provider->ciphers[index] && serves(provider, index, asked, served))
-		provider->settable[index] = settable_new(provider->ciphers[index]);
-	if (!provider->settable[index])
-		withdraw(provider, index);
-	return provider->ciphers[index];
+	offer->ciphers[index] = EVP_CIPHER_fetch(provider->library, name, NULL);
+	if (offer->ciphers[index] && serves(provider, offer, index, asked, served))
+		offer->settable[index] = settable_new(offer->ciphers[index]);
+	if (!offer->settable[index])
+		withdraw(offer, index);
+	return offer->ciphers[index];
 }
 
 /* ---- Keys that the host holds ---- */
@@ -134,9 +135,8 @@ static uint32_t mode_of(uint32_t modes)
 }
 
 /* Whether there is such a key for us, and what it is. Its rights are the host's to enforce. */
-static bool held_offer(struct provider *provider, const char *name, size_t len)
+static bool offer_held(struct provider *provider, struct held_key *held, const char *name, size_t len)
 {
-	struct held_key *held = &provider->held[provider->n_held];
 	const struct vaccel_key_about *about;
 	struct host_key *key;
 
@@ -153,8 +153,9 @@ static bool held_offer(struct provider *provider, const char *name, size_t len)
 
 #define SEPARATORS " ,\t"
 
-static size_t held_offer_all(struct provider *provider, size_t row)
+static void offer_all_held(struct provider *provider, struct offer *offer, size_t row)
 {
+	struct held_key *held;
 	size_t len;
 
 	for (const char *name = provider->held_names; name; name += len) {
@@ -162,53 +163,70 @@ static size_t held_offer_all(struct provider *provider, size_t row)
 		len = strcspn(name, SEPARATORS);
 		if (!len)
 			break;
-		if (!held_offer(provider, name, len))
+		held = &offer->held[offer->n_held];
+		if (!offer_held(provider, held, name, len))
 			continue;
-		provider->table[row++] = (OSSL_ALGORITHM){
-			.algorithm_names = provider->held[provider->n_held].algorithm,
+		offer->table[row++] = (OSSL_ALGORITHM){
+			.algorithm_names = held->algorithm,
 			.property_definition = PROPERTIES_HELD,
-			.implementation = held_functions(provider->n_held, provider->held[provider->n_held].mode),
+			.implementation = held_functions(offer->n_held, held->mode),
 			.algorithm_description = "AES with a key of the host's",
 		};
-		provider->n_held++;
+		offer->n_held++;
 	}
-	return row;
 }
 
 /* ---- The table ---- */
 
-static void ask(struct provider *provider)
+static struct offer *offer_new(struct provider *provider)
 {
+	struct offer *offer = OPENSSL_zalloc(sizeof(*offer));
 	uint32_t asked = 0, served = 0;
 	size_t row = 0;
 
+	if (!offer)
+		return NULL;
 	/* What cannot be fetched or reached is not an error of the program that looks for ciphers. */
 	ERR_set_mark();
 	for (size_t i = 0; i < N_ALGORITHMS; i++)
-		if (offer(provider, i, &asked, &served))
-			provider->table[row++] = (OSSL_ALGORITHM){
+		if (offer_one(provider, offer, i, &asked, &served))
+			offer->table[row++] = (OSSL_ALGORITHM){
 				.algorithm_names = algorithms[i].names,
 				.property_definition = PROPERTIES,
 				.implementation = algorithms[i].functions,
 				.algorithm_description = "AES by the host",
 			};
-	held_offer_all(provider, row);
+	offer_all_held(provider, offer, row);
 	ERR_pop_to_mark();
+	return offer;
+}
+
+static void offer_free(struct offer *offer)
+{
+	if (!offer)
+		return;
+	for (size_t i = 0; i < N_ALGORITHMS; i++)
+		withdraw(offer, i);
+	OPENSSL_free(offer);
 }
 
 static const OSSL_ALGORITHM *query(void *opaque, int operation, int *no_cache)
 {
 	struct provider *provider = opaque;
+	struct offer *offer = atomic_load(&provider->offer), *made;
 
 	*no_cache = 0;
 	if (operation != OSSL_OP_CIPHER)
 		return NULL;
-	pthread_mutex_lock(&provider->lock);
-	if (!provider->asked)
-		ask(provider);
-	provider->asked = true;
-	pthread_mutex_unlock(&provider->lock);
-	return provider->table;
+	if (offer)
+		return offer->table;
+	made = offer_new(provider);
+	*no_cache = !made;
+	if (!made || atomic_compare_exchange_strong(&provider->offer, &offer, made))
+		return made ? made->table : NULL;
+	/* Another thread has asked at the same time. */
+	offer_free(made);
+	return offer->table;
 }
 
 /* ---- Settings ---- */
@@ -318,13 +336,11 @@ static void teardown(void *opaque)
 
 	if (!provider)
 		return;
-	for (size_t i = 0; i < N_ALGORITHMS; i++)
-		withdraw(provider, i);
+	offer_free(provider->offer);
 	host_free(provider->host);
 	OSSL_PROVIDER_unload(provider->base);
 	OSSL_LIB_CTX_free(provider->library);
 	OPENSSL_free(provider->held_names);
-	pthread_mutex_destroy(&provider->lock);
 	OPENSSL_free(provider);
 }
 
@@ -384,7 +400,6 @@ int OSSL_provider_init(const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in, co
 		if (in->function_id == OSSL_FUNC_CORE_GET_PARAMS)
 			core_get_params = OSSL_FUNC_core_get_params(in);
 	provider->core = core;
-	pthread_mutex_init(&provider->lock, NULL);
 	provider->library = OSSL_LIB_CTX_new();
 	if (provider->library)
 		provider->base = OSSL_PROVIDER_load(provider->library, "default");

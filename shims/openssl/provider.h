@@ -23,7 +23,7 @@
 #define VACCEL_OPENSSL_PROVIDER_H
 
 #include <limits.h>
-#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -109,6 +109,15 @@ struct held_key {
 	uint32_t rights; /* set of enum vaccel_key_right */
 };
 
+/** What the host serves, and what OpenSSL is told of that. Never changes. */
+struct offer {
+	EVP_CIPHER *ciphers[N_ALGORITHMS]; /* the default provider's; NULL: not offered */
+	OSSL_PARAM *settable[N_ALGORITHMS];
+	struct held_key held[MAX_HELD_KEYS];
+	size_t n_held;
+	OSSL_ALGORITHM table[N_ALGORITHMS + MAX_HELD_KEYS + 1];
+};
+
 struct provider {
 	const OSSL_CORE_HANDLE *core;
 	OSSL_LIB_CTX *library; /* with the default provider and nothing else: what is computed here */
@@ -116,13 +125,9 @@ struct provider {
 	struct host *host;
 	size_t threshold; /* bytes of an update from which on it is forwarded */
 	char *held_names;
-	pthread_mutex_t lock;		   /* of what follows, which is written once */
-	bool asked;			   /* the host, for what it serves */
-	EVP_CIPHER *ciphers[N_ALGORITHMS]; /* the default provider's; NULL: not offered */
-	OSSL_PARAM *settable[N_ALGORITHMS];
-	struct held_key held[MAX_HELD_KEYS];
-	size_t n_held;
-	OSSL_ALGORITHM table[N_ALGORITHMS + MAX_HELD_KEYS + 1];
+	/* NULL until the host was asked; whoever has been told of an algorithm finds it. Under no lock: a child of fork() could
+	 * not have one that another thread of its parent's held, who was asking. */
+	_Atomic(struct offer *) offer;
 };
 
 /** The parameter of a cipher context that names a key of the host's: a text. */
@@ -148,7 +153,7 @@ int held_once(void *opaque, unsigned char *out, size_t *ret_len, size_t room, co
 int held_get_params(void *opaque, OSSL_PARAM params[]);
 int held_set_params(void *opaque, const OSSL_PARAM params[]);
 
-/* held_table.c: the functions of a cipher whose key is provider->held[index], for each mode that it may have. */
+/* held_table.c: the functions of a cipher whose key is held[index] of the offer, for each mode that it may have. */
 const OSSL_DISPATCH *held_functions(size_t index, uint32_t mode);
 
 /* ---- Ciphers whose key the program has ---- */

@@ -333,6 +333,19 @@ class Pipes(Provider):
                 (self.folder / "vaccel.sock").unlink(missing_ok=True)
                 self.begin()
 
+    def test_fork_asking(self):
+        """No lock is left to a child that a thread of its parent's has, which waits for the daemon."""
+        processes = [self.daemon.pid, *self.children(self.daemon.pid)]
+        for pid in processes:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            process = self.start("fork-asking", "AES-128-CBC")
+            self.assertEqual(process.stdout.readline(), b"forked\n")
+        finally:
+            for pid in processes:
+                os.kill(pid, signal.SIGCONT)
+        self.assertEqual(self.rest(process, b""), (b"", 0, b""))
+
     def test_long_message_lost(self):
         """Of a message of GCM that is too long to begin again, the state was the daemon's."""
         process, _ = self.half("pipe", "AES-128-GCM", "encrypt", "00" * 16, IV, times=32)

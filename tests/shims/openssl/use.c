@@ -7,6 +7,8 @@
  *					    hexadecimal, KEY - for none; the tag of GCM comes last
  *	named CIPHER NAME IV		    the same, encrypting, with the parameter "vaccel-key"
  *	fork CIPHER...			    a message goes on in a child and in its parent
+ *	fork-asking CIPHER		    says "forked" when a child has been made while a thread fetches the cipher; the
+ *					    child fetches it, too
  *	held-fork CIPHER		    with a key of the host's: a child cannot go on, and begins again
  *	guarded CIPHER OTHER		    what OTHER, a key of the host's for GCM, has encrypted CIPHER, the same key for
  *					    decrypting only, decrypts in one update, or not at all
@@ -27,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
@@ -42,6 +45,7 @@
 #define ROUNDS	  30
 #define MESSAGE	  (96u << 10)
 #define TAG	  16
+#define PATIENCE  60 /* seconds that a child may take which may be stuck */
 
 static OSSL_LIB_CTX *library; /* with the provider, and the default one for everything else */
 
@@ -344,6 +348,38 @@ static int fork_with(const char *name)
 	return r || status;
 }
 
+static void *fetch(void *name)
+{
+	EVP_CIPHER_free(EVP_CIPHER_fetch(library, name, "provider=vaccel"));
+	return NULL;
+}
+
+/* A child whose parent is asking the host what it serves, in another thread. */
+static int fork_asking(char *name)
+{
+	const struct timespec while_asking = { .tv_nsec = 300000000 };
+	EVP_CIPHER *cipher;
+	int status = 1;
+	pthread_t asks;
+	pid_t child;
+
+	if (pthread_create(&asks, NULL, fetch, name))
+		return failed("thread");
+	nanosleep(&while_asking, NULL);
+	child = fork();
+	if (child == 0) {
+		alarm(PATIENCE);
+		cipher = EVP_CIPHER_fetch(library, name, "provider=vaccel");
+		_exit(cipher ? 0 : failed("the child is offered nothing"));
+	}
+	puts("forked");
+	fflush(stdout);
+	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	pthread_join(asks, NULL);
+	return status;
+}
+
 /* What a child does with a context of its parent's whose message is at the host. */
 static int held_child(EVP_CIPHER_CTX *context, const struct work *work, const unsigned char *expected, size_t len)
 {
@@ -630,6 +666,8 @@ static int run(int argc, char **argv)
 			r = fork_with(argv[i]);
 		return r;
 	}
+	if (argc == 3 && strcmp(argv[1], "fork-asking") == 0)
+		return fork_asking(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "held-fork") == 0)
 		return held_fork(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "held-copy") == 0)
@@ -646,7 +684,8 @@ static int run(int argc, char **argv)
 		return count(argv + 2);
 	fprintf(stderr,
 		"usage: use vectors FILE... | pipe CIPHER DIRECTION KEY IV | named CIPHER NAME IV | fork CIPHER... |"
-		" held-fork CIPHER | held-copy CIPHER | change CIPHER NAME | lost CIPHER | guarded CIPHER OTHER | "
+		" fork-asking CIPHER | held-fork CIPHER | held-copy CIPHER | change CIPHER NAME | lost CIPHER | "
+		"guarded CIPHER OTHER | "
 		"threads | count "
 		"CIPHER...\n");
 	return 2;
