@@ -2,8 +2,8 @@
 /*
  * The module's entry: settings, and which algorithms there are.
  *
- * Loading asks nobody. When OpenSSL first asks for ciphers, the host is asked what it serves, by having it compute one block
- * of each mode, which has to be right; what it does not serve is not offered, so that programs fetch it elsewhere. What is
+ * Loading asks nobody. When OpenSSL first asks for ciphers, the host is asked what it serves, by having it encrypt and
+ * decrypt a message in each mode, which has to be right; what it does not serve is not offered, so that programs fetch it elsewhere. What is
  * offered stays: later on a host that fails is replaced by the default provider's code, see cipher.c.
  */
 #include <errno.h>
@@ -38,35 +38,64 @@ unsigned int openssl_mode(uint32_t mode)
 
 /* ---- What the host serves ---- */
 
-/* The host's answer for a message of zeros is the local context's. */
-static bool proves(struct provider *provider, const struct offer *offer, size_t index)
+struct proof {
+	unsigned char clear[2 * AES_BLOCK], coded[2 * AES_BLOCK], tag[MAX_TAG_BYTES];
+};
+
+static const unsigned char proof_key[MAX_KEY_BYTES] = { [MAX_KEY_BYTES / 4] = 1 }, proof_iv[AES_BLOCK] = { 2 };
+
+/* What is right, by the default provider. */
+static bool proof_make(const EVP_CIPHER *cipher, struct proof *ret_proof)
 {
-	static const unsigned char key[MAX_KEY_BYTES] = { [MAX_KEY_BYTES / 4] = 1 }, iv[AES_BLOCK] = { 2 };
-	const struct algorithm *algorithm = &algorithms[index];
-	unsigned char source[2 * AES_BLOCK] = { 3 }, ours[sizeof(source)], theirs[sizeof(source)], tag[MAX_TAG_BYTES];
+	EVP_CIPHER_CTX *local = EVP_CIPHER_CTX_new();
+	int len, none;
+	bool r;
+
+	*ret_proof = (struct proof){ .clear = { 3 } };
+	r = local && EVP_EncryptInit_ex2(local, cipher, proof_key, proof_iv, NULL) &&
+	    EVP_EncryptUpdate(local, ret_proof->coded, &len, ret_proof->clear, sizeof(ret_proof->clear)) &&
+	    len == sizeof(ret_proof->coded);
+	if (r && EVP_CIPHER_get_mode(cipher) == EVP_CIPH_GCM_MODE)
+		r = EVP_EncryptFinal_ex(local, ret_proof->coded + len, &none) &&
+		    EVP_CIPHER_CTX_ctrl(local, EVP_CTRL_AEAD_GET_TAG, MAX_TAG_BYTES, ret_proof->tag) == 1;
+	EVP_CIPHER_CTX_free(local);
+	return r;
+}
+
+/* Whether the host's answer is that, in one direction. */
+static bool proof_fits(struct host_key *key, const struct algorithm *algorithm, const struct proof *proof, bool encrypt)
+{
+	unsigned char result[sizeof(proof->clear)], tag[MAX_TAG_BYTES];
 	struct vaccel_message message = {
 		.size = sizeof(message),
 		.mode = algorithm->mode,
-		.direction = VACCEL_ENCRYPT,
-		.iv = algorithm->iv_len ? iv : NULL,
+		.direction = encrypt ? VACCEL_ENCRYPT : VACCEL_DECRYPT,
+		.iv = algorithm->iv_len ? proof_iv : NULL,
 		.iv_len = algorithm->iv_len,
-		.source = source,
-		.destination = theirs,
-		.len = sizeof(source),
+		.source = encrypt ? proof->clear : proof->coded,
+		.destination = result,
+		.len = sizeof(result),
 		.tag = algorithm->mode == VACCEL_GCM ? tag : NULL,
 		.tag_len = algorithm->mode == VACCEL_GCM ? sizeof(tag) : 0,
 	};
-	EVP_CIPHER_CTX *local = EVP_CIPHER_CTX_new();
-	struct host_key *host_key = NULL;
-	int len;
+
+	memcpy(tag, proof->tag, sizeof(tag));
+	return vaccel_cipher(host_key_handle(key), &message) == 0 &&
+	       memcmp(result, encrypt ? proof->coded : proof->clear, sizeof(result)) == 0 &&
+	       memcmp(tag, proof->tag, sizeof(tag)) == 0;
+}
+
+static bool proves(struct provider *provider, const struct offer *offer, size_t index)
+{
+	const struct algorithm *algorithm = &algorithms[index];
+	struct host_key *key = NULL;
+	struct proof proof;
 	bool r;
 
-	r = local && EVP_EncryptInit_ex2(local, offer->ciphers[index], key, iv, NULL) &&
-	    EVP_EncryptUpdate(local, ours, &len, source, sizeof(source)) && len == sizeof(source) &&
-	    host_key_import(provider->host, algorithm->mode, key, algorithm->key_len, &host_key) == 0 &&
-	    vaccel_cipher(host_key_handle(host_key), &message) == 0 && memcmp(ours, theirs, sizeof(ours)) == 0;
-	host_key_unref(host_key);
-	EVP_CIPHER_CTX_free(local);
+	r = proof_make(offer->ciphers[index], &proof) &&
+	    host_key_import(provider->host, algorithm->mode, proof_key, algorithm->key_len, &key) == 0 &&
+	    proof_fits(key, algorithm, &proof, true) && proof_fits(key, algorithm, &proof, false);
+	host_key_unref(key);
 	return r;
 }
 

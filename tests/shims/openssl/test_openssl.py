@@ -3,7 +3,8 @@
 """The provider in programs that know nothing of it: openssl(1), and `use`, which has OpenSSL's functions only.
 
 From the environment, beside what tests/cli/fixture.py wants: USE (the program), OPENSSL_MODULES (where the provider is),
-VECTORS (files of test vectors, with colons between them), SANITIZED (if the build is).
+OPENSSL_PLUGIN (the plugin of which plugin `some` serves a part), VECTORS (files of test vectors, with colons between them),
+SANITIZED (if the build is).
 """
 
 import base64
@@ -25,7 +26,7 @@ OPENSSL = shutil.which("openssl")
 # A module of a sanitized build cannot be loaded into a program that is not of it.
 SANITIZED = os.environ.get("SANITIZED")
 STUCK = 120
-PROBES = 5  # requests for the operation with which a process begins: one for each mode
+PROBES = 10  # requests for the operation with which a process begins: one for each mode and direction
 IV = "000102030405060708090a0b0c0d0e0f"
 PROVIDERS = ["-provider", "vaccel", "-provider", "default"]
 PREFERRED = [*PROVIDERS, "-propquery", "?provider=vaccel"]
@@ -280,6 +281,64 @@ class Unserved(Provider):
 
     def test_unserved(self):
         self.assertEqual(self.run_it(USE, "count", *ALL), b"0\n")
+
+
+class Parts(Provider):
+    """A daemon that serves a part of what there is."""
+
+    order = "some"
+    settings = ""
+
+    def begin(self):
+        self.config.write_text(self.config.read_text() +
+                               f"[plugin some]\nplugin = {os.environ['OPENSSL_PLUGIN']}\n{self.settings}\n")
+        super().begin()
+
+    def offers(self, *modes):
+        """Of those modes all is offered, of others nothing."""
+        for name in ALL:
+            with self.subTest(name):
+                self.assertEqual(self.run_it(USE, "count", name), b"1\n" if name[8:] in modes else b"0\n")
+        # What the host has no right part in does not take the provider's keys away.
+        self.assertEqual(self.run_it(USE, "count", "vaccel-backup"), b"1\n")
+
+
+class All(Parts):
+    def test_all(self):
+        """Nothing is missing for another reason."""
+        self.offers("ECB", "CBC", "CTR", "XTS", "GCM")
+
+
+class One(Parts):
+    settings = "modes = cbc"
+
+    def test_one(self):
+        """What is not offered programs fetch elsewhere."""
+        self.offers("CBC")
+        for cipher in ("aes-128-cbc", "aes-128-ctr"):
+            words = ["enc", f"-{cipher}", "-K", "00" * 16, "-iv", IV]
+            self.assertEqual(self.openssl(*words, *PREFERRED, data=b"x" * 9999), self.openssl(*words, data=b"x" * 9999))
+
+
+class Wrong(Parts):
+    settings = "wrong = ctr"
+
+    def test_wrong(self):
+        self.offers("ECB", "CBC", "XTS", "GCM")
+
+
+class WrongBack(Parts):
+    settings = "wrong = cbc\nonly = decrypt"
+
+    def test_wrong(self):
+        self.offers("ECB", "CTR", "XTS", "GCM")
+
+
+class WrongTag(Parts):
+    settings = "wrong = gcm\nonly = encrypt"
+
+    def test_wrong(self):
+        self.offers("ECB", "CBC", "CTR", "XTS")
 
 
 class Pipes(Provider):
