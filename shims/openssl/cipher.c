@@ -41,6 +41,13 @@ bool cipher_local_uint(struct cipher *cipher, const char *name, unsigned int *re
 	return EVP_CIPHER_CTX_get_params(cipher->local, params) == 1;
 }
 
+size_t cipher_threshold(const struct cipher *cipher)
+{
+	const struct thresholds *thresholds = &cipher->provider->thresholds;
+
+	return cipher->algorithm->mode == VACCEL_CBC && cipher->encrypt ? thresholds->serial : thresholds->parallel;
+}
+
 int cipher_key_ready(struct cipher *cipher)
 {
 	if (host_key_handle(cipher->key))

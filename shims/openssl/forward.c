@@ -27,7 +27,7 @@ bool forward_wanted(struct cipher *cipher, const unsigned char *out, size_t room
 {
 	size_t n_pending = cipher->n_pending;
 
-	if (len < cipher->provider->threshold || !out || !in || !cipher->key_set || len > INT_MAX - 2 * AES_BLOCK ||
+	if (len < cipher_threshold(cipher) || !out || !in || !cipher->key_set || len > INT_MAX - 2 * AES_BLOCK ||
 	    room < len + n_pending || len < 2 * AES_BLOCK)
 		return false;
 	if (cipher->algorithm->iv_len && !cipher->iv_set)

@@ -215,7 +215,7 @@ static bool host_wanted(const struct cipher *cipher, const unsigned char *out, c
 	const struct message *message = &cipher->message;
 
 	return message->state == MESSAGE_NEW && message->log_whole && cipher->key_set && !cipher->pinned && in &&
-	       len >= cipher->provider->threshold && (out == in || !overlap(out, in, len));
+	       len >= cipher_threshold(cipher) && (out == in || !overlap(out, in, len));
 }
 
 static int host_lost(struct cipher *cipher)

@@ -17,12 +17,6 @@
 
 #include "provider.h"
 
-/*
- * From how many bytes on an update is forwarded, unless the settings say otherwise: where that took about as long as the AES
- * instructions of the same processor, over shm: with AES-128-CBC. docs/openssl.md has the measurement.
- */
-#define THRESHOLD (64u << 10)
-
 #define PROPERTIES	"provider=vaccel"
 #define PROPERTIES_HELD "provider=vaccel,vaccel.held=yes"
 
@@ -275,27 +269,52 @@ static const char *setting(const struct provider *provider, OSSL_FUNC_core_get_p
 	return value && *value ? value : NULL;
 }
 
-static bool read_threshold(struct provider *provider, const char *text)
+/*
+ * Unless a setting says otherwise. With AES instructions a processor works on several blocks at once wherever the mode lets it,
+ * and is done about as soon as the data are copied, so that sending them never pays; only where CBC encrypts is the host as
+ * fast, from this size on. Without them a host that has some is several times as fast, once what a request costs does not
+ * count any more. docs/openssl.md and docs/performance.md have the measurements.
+ */
+static const struct thresholds with_instructions = { .serial = 64u << 10, .parallel = SIZE_MAX };
+static const struct thresholds in_software = { .serial = 16u << 10, .parallel = 16u << 10 };
+
+/* Whether libcrypto here has AES instructions and uses them. Where it does not say so, nothing is lost with yes. */
+static bool has_instructions(void)
+{
+	const char *text = OPENSSL_info(OPENSSL_INFO_CPU_SETTINGS);
+	unsigned long long word;
+
+	if (text && sscanf(text, "OPENSSL_ia32cap=0x%llx", &word) == 1)
+		return word >> 57 & 1;
+	if (text && sscanf(text, "OPENSSL_armcap=0x%llx", &word) == 1)
+		return word >> 2 & 1;
+	return true;
+}
+
+static bool is_bytes(const char *text, size_t *ret_bytes)
 {
 	unsigned long long bytes;
 	char *end;
 
-	provider->threshold = THRESHOLD;
-	if (!text)
-		return true;
-	if (strcmp(text, "never") == 0) {
-		provider->threshold = SIZE_MAX;
-		return true;
-	}
 	errno = 0;
 	bytes = strtoull(text, &end, 10);
-	if (*text >= '0' && *text <= '9' && !*end && !errno && bytes <= SIZE_MAX) {
-		provider->threshold = (size_t)bytes;
-		return true;
-	}
-	return ERR_raise_data(ERR_LIB_PROV, PROV_R_INVALID_CONFIG_DATA,
-			      "vaccel: threshold %s: is a number of bytes, or \"never\"", text),
-	       false;
+	*ret_bytes = (size_t)bytes;
+	return *text >= '0' && *text <= '9' && !*end && !errno && bytes <= SIZE_MAX;
+}
+
+static bool read_threshold(struct provider *provider, const char *text)
+{
+	size_t bytes = SIZE_MAX;
+
+	if (text && strcmp(text, "never") != 0 && !is_bytes(text, &bytes))
+		return ERR_raise_data(ERR_LIB_PROV, PROV_R_INVALID_CONFIG_DATA,
+				      "vaccel: threshold %s: is a number of bytes, or \"never\"", text),
+		       false;
+	if (text)
+		provider->thresholds = (struct thresholds){ .serial = bytes, .parallel = bytes };
+	else
+		provider->thresholds = has_instructions() ? with_instructions : in_software;
+	return true;
 }
 
 static bool name_is_good(const char *name, size_t len)

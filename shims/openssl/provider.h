@@ -109,6 +109,12 @@ struct held_key {
 	uint32_t rights; /* set of enum vaccel_key_right */
 };
 
+/** Bytes of an update from which on it is forwarded; SIZE_MAX: never. */
+struct thresholds {
+	size_t serial;	 /* CBC encrypts: each block waits for the one before */
+	size_t parallel; /* everything else */
+};
+
 /** What the host serves, and what OpenSSL is told of that. Never changes. */
 struct offer {
 	EVP_CIPHER *ciphers[N_ALGORITHMS]; /* the default provider's; NULL: not offered */
@@ -123,7 +129,7 @@ struct provider {
 	OSSL_LIB_CTX *library; /* with the default provider and nothing else: what is computed here */
 	OSSL_PROVIDER *base;
 	struct host *host;
-	size_t threshold; /* bytes of an update from which on it is forwarded */
+	struct thresholds thresholds;
 	char *held_names;
 	/* NULL until the host was asked; whoever has been told of an algorithm finds it. Under no lock: a child of fork() could
 	 * not have one that another thread of its parent's held, who was asking. */
@@ -203,6 +209,9 @@ struct cipher {
 
 /** A source in the way of its destination is copied, so that it is still there when the host fails; at most this at once. */
 #define SCRATCH_BYTES (256u << 10)
+
+/** From how many bytes on the host shall have an update. */
+size_t cipher_threshold(const struct cipher *cipher);
 
 /** Takes the key to the host, if it is not there yet. 0 or a negative errno. */
 int cipher_key_ready(struct cipher *cipher);

@@ -190,13 +190,14 @@ class Commands(Provider):
         for name, variable, value, says in (
                 ("threshold", "VACCEL_OPENSSL_THRESHOLD", "many", b"threshold many: is a number"),
                 ("threshold", "VACCEL_OPENSSL_THRESHOLD", "-1", b"threshold -1: is a number"),
+                ("threshold", "VACCEL_OPENSSL_THRESHOLD", "9" * 40, b"threshold 9+: is a number"),
                 ("keys", "VACCEL_OPENSSL_KEYS", "../x", b"cannot be the name"),
                 ("keys", "VACCEL_OPENSSL_KEYS", "backup, seal Backup", b"backup and Backup are the same name"),
                 ("keys", "VACCEL_OPENSSL_KEYS", " ".join(f"x{n}" for n in range(17)), b"more than 16")):
             environment = {variable: value}
             done = self.openssl("list", "-providers", *PROVIDERS, status=None, **environment)
             self.assertEqual(done.returncode, 1)
-            self.assertIn(says, done.stderr)
+            self.assertRegex(done.stderr, says)
             self.environment.pop(variable, None)
             path.write_text(CONFIGURATION.format(settings=f"{name} = {value}"))
             self.assertNotIn(b"vaccel", self.openssl("list", "-providers", OPENSSL_CONF=str(path)))
@@ -281,6 +282,63 @@ class Unserved(Provider):
 
     def test_unserved(self):
         self.assertEqual(self.run_it(USE, "count", *ALL), b"0\n")
+
+
+class Thresholds(Provider):
+    """Which updates are forwarded where nobody says."""
+
+    # What has OpenSSL do without AES instructions.
+    software = {"OPENSSL_ia32cap": "~0x200000200000000", "OPENSSL_armcap": "0"}
+
+    def setUp(self):
+        super().setUp()
+        del self.environment["VACCEL_OPENSSL_THRESHOLD"]
+
+    def forwards(self, cipher, direction, size, **environment):
+        """Whether an update of so many bytes, or with padding a little more, is forwarded."""
+        key = bytes(range(64 if "XTS" in cipher else 32)).hex()
+        words = [USE, "pipe", cipher, direction, key, IV[:24] if "GCM" in cipher else IV]
+        path = self.folder / "data"
+        path.write_bytes(bytes(size))
+        if direction == "decrypt":
+            words[3] = "encrypt"
+            path.write_bytes(self.run_it(*words, data=bytes(size), VACCEL_OPENSSL_THRESHOLD="never"))
+            words[3] = direction
+        before = self.forwarded()
+        # A pipe would give it less than an update at once.
+        with open(path, "rb") as data:
+            subprocess.run(words, stdin=data, stdout=subprocess.DEVNULL, check=True, timeout=STUCK,
+                           env={**self.environment, **environment})
+        return self.forwarded() > before + PROBES
+
+    def expect(self, expected, **environment):
+        for cipher, direction, size, forwarded in expected:
+            with self.subTest(cipher=cipher, direction=direction, size=size):
+                self.assertEqual(self.forwards(cipher, direction, size, **environment), forwarded)
+
+    def test_instructions(self):
+        if not re.search(r"^(flags|Features)\s*:.*\baes\b", pathlib.Path("/proc/cpuinfo").read_text(), re.M):
+            self.skipTest("the processor has no AES instructions")
+        never = [(f"AES-256-{mode}", direction, 90000, False) for mode in ("ECB", "CTR", "GCM")
+                 for direction in ("encrypt", "decrypt")]
+        self.expect([("AES-256-CBC", "encrypt", 66000, True), ("AES-256-CBC", "encrypt", 65000, False),
+                     ("AES-256-CBC", "decrypt", 90000, False), ("AES-256-XTS", "encrypt", 90000, False), *never])
+
+    def test_software(self):
+        if os.uname().machine not in ("x86_64", "aarch64"):
+            self.skipTest("OpenSSL's AES instructions cannot be switched off")
+        always = [(f"AES-256-{mode}", direction, size, size > 16384) for mode in ("ECB", "CBC", "CTR", "GCM")
+                  for direction in ("encrypt", "decrypt") for size in (16000, 17000)]
+        self.expect([("AES-256-XTS", "encrypt", 17000, True), *always], **self.software)
+
+    def test_set(self):
+        """A setting is for all."""
+        for environment in ({}, self.software):
+            self.expect([("AES-256-CBC", "encrypt", 90000, False), ("AES-256-CTR", "encrypt", 90000, False)],
+                        VACCEL_OPENSSL_THRESHOLD="never", **environment)
+            self.expect([("AES-256-CBC", "encrypt", 1100, True), ("AES-256-CBC", "decrypt", 1100, True),
+                         ("AES-256-GCM", "decrypt", 1100, True), ("AES-256-CTR", "encrypt", 900, False)],
+                        VACCEL_OPENSSL_THRESHOLD="1000", **environment)
 
 
 class Parts(Provider):
