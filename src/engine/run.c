@@ -13,8 +13,10 @@
 #include "engine/internal.h"
 #include "util/util.h"
 
-/* How many times the usual a request may take before it counts as no more than that. */
+/* How many times the usual a request may take before it counts as no more than that, */
 #define OUTLIER 8
+/* unless it took longer than the kernel leaves others the processor: then it is long itself. */
+#define LONG_NS UINT64_C(20000000)
 
 HOT void mark_running(struct engine *engine, struct engine_request *request, uint64_t now)
 {
@@ -50,7 +52,8 @@ HOT static void note_time(struct candidate *candidate, const struct engine_reque
 	uint64_t *known = took_of(candidate, request);
 	uint64_t before = __atomic_load_n(known, __ATOMIC_RELAXED);
 
-	took = before ? MIN(took, OUTLIER * before) : took;
+	if (before && took < LONG_NS)
+		took = MIN(took, OUTLIER * before);
 	__atomic_store_n(known, before ? (3 * before + took) / 4 + 1 : took + 1, __ATOMIC_RELAXED);
 }
 
