@@ -13,8 +13,8 @@
 #include <unistd.h>
 #include "afalg.h"
 
-/* Descriptors are what is scarce: MAX_TRANSFORMS * (1 + MAX_IDLE) of them at most lie idle. */
-enum { MAX_TRANSFORMS = 128, MAX_IDLE = 8 };
+/* Descriptors are what is scarce (daemon/setup.c): MAX_TRANSFORMS * (1 + MAX_IDLE) of them at most lie idle. */
+enum { MAX_TRANSFORMS = 16, MAX_IDLE = 2 };
 enum { WANTED_ROOM = 1 << 20 };
 
 struct transform {

@@ -121,6 +121,11 @@ static int try_mode(struct mode *mode, const struct vaccel_plugin_report *report
 	if (r < 0)
 		return r;
 	find_limit(channel.fd);
+	if (!max_message) {
+		channel_give(&channel, false);
+		return vaccel_plugin_error(report, -ENOBUFS,
+					   "the system's limits leave its sockets less than 8192 bytes");
+	}
 	r = try_known(&channel, mode);
 	if (r == 0 && mode->mode == VACCEL_GCM)
 		r = try_wrong_tag(&channel, mode);

@@ -12,7 +12,7 @@
 #define MAX_STEP ((size_t)1 << 30)
 
 /* Bytes of a message that is decrypted out of sight, and of its tag. */
-#define MAX_PRIVATE	((size_t)1 << 28)
+#define MAX_PRIVATE	((size_t)1 << 24)
 #define MIN_PRIVATE_TAG 12
 
 /*

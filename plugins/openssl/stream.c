@@ -208,7 +208,7 @@ static void forget(struct session *session, uint64_t key)
 
 	pthread_mutex_lock(&session->lock);
 	while (*at)
-		if ((*at)->context && !(*at)->busy && (*at)->context->key == key)
+		if (!(*at)->busy && (*at)->context && (*at)->context->key == key)
 			stream_free(take_out(session, at));
 		else
 			at = &(*at)->next;

@@ -74,13 +74,10 @@ HOT static struct iovec *room_for(struct crypto_request *crypto, size_t n)
 
 /* ---- decoding ---- */
 
-/* Copies the message, which free_message() wipes. */
+/* Copies the message, or as much of it as may be, which free_message() wipes. */
 static int copy_message(struct crypto_request *crypto, const struct vq_chain *chain, struct error *error)
 {
-	if (chain->readable_len > crypto_max_control())
-		return error_set(error, -EINVAL, "request: message of %" PRIu64 " bytes, at most %zu are taken",
-				 chain->readable_len, crypto_max_control());
-	crypto->message_len = chain->readable_len;
+	crypto->message_len = MIN(chain->readable_len, crypto_max_control());
 	crypto->message = malloc(crypto->message_len + 1);
 	if (!crypto->message)
 		return error_set(error, -ENOMEM, "request: no memory for its message");
@@ -97,6 +94,10 @@ static int decode_control(struct request *request, const struct vq_chain *chain,
 	crypto->wire.kind = CRYPTO_CREATE;
 	if (r == 0)
 		r = crypto_wire_control(crypto->message, crypto->message_len, &crypto->wire, error);
+	/* Read all the same: its opcode says how it is answered. */
+	if (crypto->message && chain->readable_len > crypto->message_len)
+		r = error_set(error, -EINVAL, "request: message of %" PRIu64 " bytes, at most %zu are taken",
+			      chain->readable_len, crypto->message_len);
 	if (r == 0)
 		request->kind = stats_kind(VIRTIO_ACCEL_T_OP, crypto->wire.kind == CRYPTO_CREATE ? VACCEL_OP_KEY_IMPORT
 												 : VACCEL_OP_KEY_FREE);
@@ -383,7 +384,7 @@ HOT static void done(struct engine_request *engine)
 	bool cipher = crypto->wire.kind == CRYPTO_CIPHER;
 	uint64_t written = cipher		   ? crypto->wire.dst_len
 			   : crypto->wire.verifies ? 0
-						   : MIN(crypto->answer.len, crypto->wire.dst_len);
+						   : MIN(le32toh(crypto->answer.len), crypto->wire.dst_len);
 
 	request_ended(request);
 	for (uint32_t i = 0; engine->result == 0 && i < request->n_bounces; i++) {

@@ -95,7 +95,7 @@ int keep_record_fill(struct supervisor *s, const struct connection *c, struct ke
 	record->virtio_id = s->options->device->virtio_id;
 	record->config_len = (uint32_t)s->options->device->config_len;
 	s->options->device->fill_config(s->config, record->config);
-	record->flags = (c->greeted ? KEEP_GREETED : 0) | (c->reset_wanted ? KEEP_RESET_WANTED : 0);
+	record->flags = (c->greeted ? KEEP_GREETED : 0) | (c->reset_wanted || c->reset_seq ? KEEP_RESET_WANTED : 0);
 	record->n_sessions = c->session.n_asked;
 	record->status = c->server.status;
 	record->features = c->server.features;

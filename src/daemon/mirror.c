@@ -43,11 +43,13 @@ void mirror_command(struct supervisor *s, struct connection *c, struct link_msg 
 		s->launch.progress_ns = now_ns();
 }
 
-static void send_simple(struct supervisor *s, struct connection *c, uint32_t type)
+/* Returns its seq. */
+static uint32_t send_simple(struct supervisor *s, struct connection *c, uint32_t type)
 {
 	struct link_msg msg = { .type = type, .conn = c->id, LINK_MSG_INIT };
 
 	mirror_command(s, c, &msg);
+	return msg.seq;
 }
 
 static void send_region(struct supervisor *s, struct connection *c, const struct vhost_region *region, int fd)
@@ -254,7 +256,7 @@ static void sync_rings(struct supervisor *s, struct connection *c)
 	if (c->reset_wanted) {
 		if (!all_off(c) || !all_clean(c))
 			return;
-		send_simple(s, c, LINK_CONN_RESET);
+		c->reset_seq = send_simple(s, c, LINK_CONN_RESET);
 		c->reset_wanted = false;
 	}
 	for (uint32_t i = 0; i < n; i++)
@@ -323,6 +325,8 @@ static void acknowledge(struct supervisor *s, struct connection *c, const struct
 			c->server.rings[i].base = (uint16_t)msg->value;
 		return;
 	}
+	if (msg->seq == c->reset_seq)
+		c->reset_seq = 0;
 	if (c->unacked > 0) {
 		c->unacked--;
 		s->launch.unacked--;
@@ -374,6 +378,9 @@ void mirror_lost(struct supervisor *s, bool blame)
 		if (!c)
 			continue;
 		c->mem_synced = false;
+		/* What the driver had is there still, in the state. */
+		c->reset_wanted |= c->reset_seq != 0;
+		c->reset_seq = 0;
 		c->unacked = 0;
 		c->gone_sent = false;
 		session_lost(c);

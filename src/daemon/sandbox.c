@@ -100,11 +100,11 @@ static int check(const struct sandbox *s, struct error *error)
 	return error_set(error, -EPERM, "sandbox: is required, but these are not to be had: %s", s->lacking.text);
 }
 
-int sandbox_hide(void)
+int sandbox_hide(bool programs)
 {
 	const struct rlimit none = { 0, 0 };
 
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || (programs && setrlimit(RLIMIT_CORE, &none) < 0))
 		return -errno;
 	return 0;
 }

@@ -44,9 +44,9 @@ struct sandbox {
 
 /*
  * What a process that has keys, or may get them, gives up whatever sandbox.mode is: core files, and being looked at by others
- * of its user. -errno, when the kernel does not let it.
+ * of its user. programs: those that it starts leave no core files, either. -errno, when the kernel does not let it.
  */
-int sandbox_hide(void);
+int sandbox_hide(bool programs);
 
 /* max_fds: descriptors that the worker can need. Does nothing when the configuration says off. */
 int sandbox_enter(struct sandbox *ret_sandbox, const struct config *config, uint64_t max_fds, struct error *error);

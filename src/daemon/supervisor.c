@@ -161,8 +161,8 @@ static int supervisor_init(struct supervisor *s, const struct options *options, 
 		.crypto = options->device->session_create != NULL,
 	};
 	s->n_slots = s->config->limits.connections;
-	/* Messages with keys come here first. */
-	r = s->device.crypto ? sandbox_hide() : 0;
+	/* It holds the state, in which workers put keys; those of a crypto device come here first, in messages. */
+	r = sandbox_hide(s->device.crypto);
 	if (r < 0)
 		return error_set(error, r, "device %s: its keys cannot be protected from being looked at: %s",
 				 options->device->name, strerror(-r));
@@ -265,18 +265,6 @@ static void begin_stop(struct supervisor *s, int signal_number)
 			connection_close(s, s->connections[i], "the daemon ends");
 }
 
-static void take_signals(struct supervisor *s)
-{
-	struct signalfd_siginfo info;
-
-	while (read(s->signal_fd, &info, sizeof(info)) == sizeof(info)) {
-		if (info.ssi_signo == SIGCHLD)
-			launch_reap(s);
-		else
-			begin_stop(s, (int)info.ssi_signo);
-	}
-}
-
 static void take_worker(struct supervisor *s)
 {
 	struct link_msg msg;
@@ -293,6 +281,21 @@ static void take_worker(struct supervisor *s)
 		/* What a worker that is being ended has still sent is out of date. */
 		if (!s->launch.killed)
 			mirror_message(s, &msg);
+	}
+}
+
+static void take_signals(struct supervisor *s)
+{
+	struct signalfd_siginfo info;
+
+	while (read(s->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo != SIGCHLD) {
+			begin_stop(s, (int)info.ssi_signo);
+			continue;
+		}
+		/* What it has acknowledged is done, and must not be asked of the next one. */
+		take_worker(s);
+		launch_reap(s);
 	}
 }
 

@@ -77,6 +77,7 @@ struct connection {
 	struct mirror_ring rings[VHOST_MAX_QUEUES];
 	bool mem_synced;
 	bool reset_wanted;
+	uint32_t reset_seq; /* not 0: it was told to, and has not acknowledged it */
 	bool gone_sent;
 	uint32_t gone_seq;
 	uint64_t gone_ns; /* gone_sent: if it has not been acknowledged by then the worker is killed */

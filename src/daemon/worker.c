@@ -49,7 +49,7 @@ HOT void worker_hide(struct worker *w)
 
 	if (atomic_load_explicit(&w->hidden, memory_order_relaxed) || atomic_exchange(&w->hidden, true))
 		return;
-	r = sandbox_hide();
+	r = sandbox_hide(true);
 	if (r < 0)
 		log_warning("worker: its keys cannot be protected from being looked at: %s", strerror(-r));
 }

@@ -15,9 +15,10 @@ enum { IV, AAD, SOURCE, DESTINATION, TAG };    /* arguments of CIPHER */
 enum { AK_SOURCE, AK_DESTINATION, AK_ANSWER }; /* and of AKCIPHER */
 #define KEY_BYTES(a, b, c) (1u << (a) / 8 | 1u << (b) / 8 | 1u << (c) / 8)
 
-/* A byte of AES takes about as long as so many floating point operations; RSA as a private key of 2048 bits does. */
-#define BYTE_COST     16
-#define AKCIPHER_COST (UINT64_C(1) << 24)
+/* A byte of AES takes about as long as so many floating point operations; RSA as a public key of 4096 bits does, or a private. */
+#define BYTE_COST    16
+#define PUBLIC_COST  (UINT64_C(1) << 20)
+#define PRIVATE_COST (UINT64_C(1) << 26)
 
 static const struct cipher_mode modes[] = {
 	{ VACCEL_ECB, "ecb", 2, 0, 0, CIPHER_BLOCK, 0, UINT64_MAX, KEY_BYTES(16, 24, 32), false },
@@ -204,7 +205,9 @@ static uint64_t byte_cost(uint64_t len)
 
 HOT uint64_t cipher_cost(const struct op_request *request)
 {
-	return byte_cost(request->args[SOURCE].len);
+	uint64_t len;
+
+	return add_u64(request->args[SOURCE].len, request->args[AAD].len, &len) ? UINT64_MAX : byte_cost(len);
 }
 
 /* ---- RSA ---- */
@@ -275,5 +278,5 @@ bool akcipher_replayable(const struct op_request *request)
 
 uint64_t akcipher_cost(const struct op_request *request)
 {
-	return AKCIPHER_COST;
+	return operations[akcipher_of(request)->operation].private ? PRIVATE_COST : PUBLIC_COST;
 }

@@ -115,6 +115,8 @@ static void from_the_first_key_on(void **state)
 	g = guest_open_all();
 	guest_works(g);
 	expect_hidden(rig_worker(0), false);
+	/* The supervisor has descriptors of all that a worker will put keys into. */
+	assert_false(can_look(rig_daemon.pid));
 	if (!leaves_core())
 		print_message("core files go elsewhere here: only the limit of their size is looked at\n");
 	unlink("core");
