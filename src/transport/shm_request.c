@@ -280,6 +280,9 @@ HOT int shm_submit(struct transport *transport, struct transport_request *reques
 		r = submit_once(shm, connection, request, error);
 		/* Nobody has seen it: another connection will do. */
 	} while (r == -ECONNRESET && shm_lost(shm, connection) && ++tries < SHM_TRIES);
+	/* So it is when there was no room: it may be submitted again, over whatever connection there is then. */
+	if (r < 0)
+		request->connection = bound;
 	return r;
 }
 

@@ -218,6 +218,11 @@ void *backend_arg(struct backend *b, const struct wire_request *request, uint32_
 	return find(b, extent.addr, extent.len, false);
 }
 
+const struct vring_avail *backend_avail(struct backend *b, const struct backend_queue *q)
+{
+	return find(b, q->avail, sizeof(struct vring_avail) + q->size * sizeof(uint16_t), true);
+}
+
 static void default_answer(struct backend *b, const struct wire_request *request, struct wire_response *response)
 {
 	response->id = request->id;
@@ -279,7 +284,7 @@ static void give_held(struct backend *b)
 
 static bool run_queue(struct backend *b, struct backend_queue *q)
 {
-	struct vring_avail *avail = find(b, q->avail, sizeof(*avail) + q->size * sizeof(uint16_t), true);
+	const struct vring_avail *avail = backend_avail(b, q);
 
 	while (avail && __atomic_load_n(&avail->idx, __ATOMIC_ACQUIRE) != q->last_avail) {
 		uint16_t head = avail->ring[q->last_avail++ % q->size];

@@ -17,6 +17,8 @@
 #define BACKEND_QUEUES	4
 #define BACKEND_HELD	8
 
+struct vring_avail;
+
 struct backend_queue {
 	uint64_t desc, avail, used; /* user addresses */
 	uint32_t size;
@@ -74,6 +76,9 @@ struct backend {
 
 /* For answer(): the bytes of a plain argument of a request, which lie in one piece; NULL when there are none. */
 void *backend_arg(struct backend *backend, const struct wire_request *request, uint32_t index, uint64_t *ret_len);
+
+/* For answer(): what the driver has put into the ring. */
+const struct vring_avail *backend_avail(struct backend *backend, const struct backend_queue *queue);
 
 /* A good one; *backend can be changed until backend_start(). */
 void backend_init(struct backend *backend, const char *path);

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <endian.h>
+#include <linux/virtio_ring.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/stat.h>
@@ -388,6 +389,43 @@ static struct vaccel_request *submit_noop(struct vaccel_session *session)
 	return request;
 }
 
+/* Waits until the ring is full and somebody had time to find that out, then hangs up; the next connection is a good one. */
+static void die_when_full(struct backend *b, const struct wire_request *request, struct wire_response *response)
+{
+	const struct backend_queue *q = &b->queues[0];
+	const struct vring_avail *avail = backend_avail(b, q);
+
+	if (request->type != VIRTIO_ACCEL_T_OP)
+		return;
+	/* This request has left the ring's list already, but not its descriptors. */
+	while ((uint16_t)(__atomic_load_n(&avail->idx, __ATOMIC_ACQUIRE) - q->last_avail + 1) < q->size)
+		usleep(1000);
+	usleep(100000);
+	b->answer = NULL;
+	b->hang_up = true;
+}
+
+/* What waits for room in the ring has not been seen by anybody: another daemon will do. */
+static void test_full_ring_and_restart(void **state)
+{
+	enum { MOST = 256 }; /* SHM_RING_SIZE */
+	struct vaccel_request *requests[MOST];
+	struct vaccel_context *context;
+	struct vaccel_session *session;
+
+	backend.answer = die_when_full;
+	session = start(&context);
+	for (int i = 0; i < MOST; i++)
+		requests[i] = submit_noop(session);
+	assert_ok(vaccel_noop(session));
+	for (int i = 0; i < MOST; i++) {
+		assert_error(vaccel_request_wait(requests[i], -1), -ECONNRESET, "went away");
+		vaccel_request_free(requests[i]);
+	}
+	assert_int_equal(seen(&backend.n_ops), 2);
+	vaccel_context_free(context);
+}
+
 /* A large buffer that is freed takes its pages with it, but no region: for that a daemon would stop what runs. */
 static void test_freed_beside_request(void **state)
 {
@@ -685,6 +723,7 @@ int main(void)
 		TEST(test_key_answers),
 		TEST(test_rsa_answers),
 		TEST(test_room),
+		TEST(test_full_ring_and_restart),
 		TEST(test_freed_beside_request),
 		TEST(test_region_for_region),
 		TEST(test_region_for_region_beside_traffic),
