@@ -434,9 +434,10 @@ struct vaccel_stream_options {
 
 /**
  * Begins a message; asks nobody. The stream is its maker's: one thread at a time may use it. It may outlive its key and its
- * session, though not to any use (-ESTALE). After a failure of the other end it fails with the same error for ever; -EINVAL
- * and -ERANGE with which one of its functions refuses arguments leave it as it was. Free with vaccel_stream_free().
- * Since 0.1.
+ * session, though not to any use (-ESTALE). After a failure of the other end it fails with the same error for ever; what
+ * fails here before anything was sent leaves it as it was: -EINVAL and -ERANGE with which one of its functions refuses
+ * arguments, -E2BIG of a unit of XTS or of additional data larger than a request may be, -ENOMEM. Free with
+ * vaccel_stream_free(). Since 0.1.
  */
 int vaccel_stream_new(struct vaccel_key *key, const struct vaccel_stream_options *options,
 		      struct vaccel_stream **ret_stream);

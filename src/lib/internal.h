@@ -130,13 +130,18 @@ void context_unwatch(struct vaccel_context *context);
 /* For the transport: a request has completed. */
 void request_completed(void *opaque, struct transport_request *request);
 
+/* Of a request that has ended: how far it got. */
+struct journey {
+	uint64_t connection; /* that it went over */
+	bool sent;	     /* the other end may have seen it; otherwise it failed here, and nothing has happened */
+};
+
 /*
  * vaccel_run() and vaccel_submit() of a call that uses what only one connection knows (see transport_request), or 0.
- * *ret_connection: the one that it went over; may be NULL. pending: finishes the answer, may be NULL; on success it is the
- * request's, to be freed with it.
+ * ret_journey may be NULL. pending: finishes the answer, may be NULL; on success it is the request's, to be freed with it.
  */
 int request_run(struct vaccel_session *session, const struct vaccel_call *call, uint64_t connection,
-		uint64_t *ret_connection);
+		struct journey *ret_journey);
 int request_submit(struct vaccel_session *session, const struct vaccel_call *call, uint64_t connection,
 		   struct pending *pending, struct vaccel_request **ret_request);
 /* Takes what options say, which may be NULL, into the call. */

@@ -95,6 +95,7 @@ HOT struct vaccel_session *key_session(const struct vaccel_key *key, int *ret_er
 static int make(struct vaccel_session *session, struct vaccel_call *call, struct vaccel_arg *answer,
 		const struct vaccel_key_about *wanted, struct vaccel_key **ret_key)
 {
+	struct journey journey;
 	struct vaccel_key *key;
 	struct error error;
 	int r;
@@ -105,13 +106,14 @@ static int make(struct vaccel_session *session, struct vaccel_call *call, struct
 	if (!key)
 		return lib_failf(-ENOMEM, "key: out of memory");
 	*answer = (struct vaccel_arg){ .data = &key->about, .len = sizeof(key->about), .dir = VACCEL_OUT };
-	r = request_run(session, call, 0, &key->connection);
+	r = request_run(session, call, 0, &journey);
 	if (r == 0 && answer_key(&key->about, wanted, &error) < 0)
 		r = lib_fail(&error);
 	if (r < 0) {
 		free(key);
 		return r;
 	}
+	key->connection = journey.connection;
 	key->refs = 1;
 	attach(key, session);
 	*ret_key = key;

@@ -257,12 +257,14 @@ HOT static int check_session(const struct vaccel_session *session)
 }
 
 HOT int request_run(struct vaccel_session *session, const struct vaccel_call *call, uint64_t connection,
-		    uint64_t *ret_connection)
+		    struct journey *ret_journey)
 {
 	struct vaccel_request request;
 	struct transport *transport;
 	int r = check_session(session);
 
+	if (ret_journey)
+		ret_journey->sent = false;
 	if (r < 0)
 		return r;
 	request.sync = true;
@@ -282,8 +284,8 @@ HOT int request_run(struct vaccel_session *session, const struct vaccel_call *ca
 		else
 			buffers_release(&request);
 	}
-	if (ret_connection)
-		*ret_connection = request.transport.connection;
+	if (ret_journey)
+		*ret_journey = (struct journey){ .connection = request.transport.connection, .sent = r == 0 };
 	return r < 0 ? r : result(&request);
 }
 

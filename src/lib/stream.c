@@ -8,7 +8,8 @@
  * held. GCM is chained by the host, under the stream's number; the first request brings the IV. A stream that is freed
  * before its end ends the message there, so that the host forgets it.
  *
- * A failure at the other end is remembered: how much of the message was worked on is not known then.
+ * A failure at the other end is remembered: how much of the message was worked on is not known then. What fails before any
+ * of a function's requests was sent changes nothing, so that the function can be called again.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -31,6 +32,7 @@ struct vaccel_stream {
 	bool padding;
 	bool begun; /* GCM: the host has something of the message */
 	bool fed;   /* of its source */
+	bool sent;  /* the function that is under way has sent a request */
 	bool ended;
 	int failure;
 	uint64_t number; /* GCM */
@@ -98,6 +100,7 @@ static int send(struct vaccel_stream *stream, struct vaccel_message *message)
 {
 	struct vaccel_session *session;
 	struct cipher_job job;
+	struct journey journey;
 	int r;
 
 	session = key_session(stream->key, &r);
@@ -116,7 +119,9 @@ static int send(struct vaccel_stream *stream, struct vaccel_message *message)
 				   (message->tag_len ? VACCEL_CIPHER_END : 0);
 		job.params.stream = job.params.flags == (VACCEL_CIPHER_BEGIN | VACCEL_CIPHER_END) ? 0 : stream->number;
 	}
-	return request_run(session, &job.call, stream->key->connection, NULL);
+	r = request_run(session, &job.call, stream->key->connection, &journey);
+	stream->sent |= journey.sent;
+	return r;
 }
 
 /* One request's worth of source, whole units of it. */
@@ -184,9 +189,10 @@ static int run_anywhere(struct vaccel_stream *stream, const uint8_t *source, siz
 	return r;
 }
 
+/* What is -ESTALE stays so. */
 static int keep_failure(struct vaccel_stream *stream, int r)
 {
-	if (r < 0)
+	if (r < 0 && (stream->sent || r == -ESTALE))
 		stream->failure = r;
 	return r;
 }
@@ -200,6 +206,16 @@ static int check_stream(const struct vaccel_stream *stream)
 	if (stream->failure)
 		return lib_failf(stream->failure, "stream: it failed before, with %s", error_name(stream->failure));
 	return stream->ended ? lib_failf(-EINVAL, "stream: its message has ended") : 0;
+}
+
+/* The same where requests may follow. */
+static int enter(struct vaccel_stream *stream)
+{
+	int r = check_stream(stream);
+
+	if (r == 0)
+		stream->sent = false;
+	return r;
 }
 
 /* ---- Beginning and end ---- */
@@ -339,7 +355,7 @@ PUBLIC void vaccel_stream_free(struct vaccel_stream *stream)
 PUBLIC int vaccel_stream_aad(struct vaccel_stream *stream, const void *data, size_t len)
 {
 	struct vaccel_message message = { .aad = data, .aad_len = len };
-	int r = check_stream(stream);
+	int r = enter(stream);
 
 	if (r < 0)
 		return r;
@@ -425,7 +441,7 @@ PUBLIC int vaccel_stream_update(struct vaccel_stream *stream, const void *source
 {
 	struct cut cut;
 	size_t wanted;
-	int r = check_stream(stream);
+	int r = enter(stream);
 
 	if (r < 0)
 		return r;
@@ -443,7 +459,7 @@ PUBLIC int vaccel_stream_update(struct vaccel_stream *stream, const void *source
 		stream->n_held += (uint32_t)len;
 	} else if (wanted) {
 		r = update(stream, source, len, destination, &cut);
-		stream->fed = true;
+		stream->fed |= stream->sent;
 	}
 	if (r == 0)
 		*ret_len = wanted;
@@ -455,7 +471,6 @@ PUBLIC int vaccel_stream_update(struct vaccel_stream *stream, const void *source
 static int final_tag(struct vaccel_stream *stream, void *tag, size_t tag_len)
 {
 	struct vaccel_message message = { .tag = tag, .tag_len = tag_len };
-	int r;
 
 	if (!is_gcm(stream) || !tag_len) {
 		if (is_gcm(stream) || tag_len)
@@ -463,9 +478,7 @@ static int final_tag(struct vaccel_stream *stream, void *tag, size_t tag_len)
 					 is_gcm(stream) ? "gcm has one" : "gcm alone has one");
 		return 0;
 	}
-	r = send(stream, &message);
-	/* Refused before anybody saw it. */
-	return r == -EINVAL ? r : keep_failure(stream, r);
+	return keep_failure(stream, send(stream, &message));
 }
 
 static int final_pad(struct vaccel_stream *stream, uint8_t *destination, size_t room)
@@ -534,7 +547,7 @@ static int final_block(struct vaccel_stream *stream, uint8_t *destination, size_
 PUBLIC int vaccel_stream_final(struct vaccel_stream *stream, void *destination, size_t room, void *tag, size_t tag_len,
 			       size_t *ret_len)
 {
-	int r = check_stream(stream);
+	int r = enter(stream);
 
 	if (r < 0)
 		return r;

@@ -319,6 +319,47 @@ static void test_gcm_order(void **state)
 	assert_ok(vaccel_key_free(key));
 }
 
+/* What is too large for one request is refused here: the stream goes on as if it had not been asked. */
+static void test_refused_here(void **state)
+{
+	static const uint8_t halves[32] = { 1 }; /* XTS takes no two that are the same */
+	const size_t len = 40u << 20, unit = 1u << 24;
+	struct fixture *f = *state;
+	struct vaccel_key *key = NULL;
+	struct vaccel_stream_options options = options_of(VACCEL_XTS, VACCEL_ENCRYPT);
+	uint8_t *large = calloc(1, len), small[32] = { 0 }, out[32], want[32], tag[16], same[16];
+	struct vaccel_message message = message_of(VACCEL_XTS, small, want, sizeof(small));
+	struct vaccel_stream *stream;
+	size_t n;
+
+	assert_ok(vaccel_key_import(f->session, VACCEL_KEY_AES, 0, BOTH, halves, sizeof(halves), &key));
+	stream = begin(key, &options);
+	assert_ok(vaccel_cipher(key, &message));
+	assert_error(vaccel_stream_update(stream, large, unit, large, unit, &n), -E2BIG, "larger than");
+	assert_ok(vaccel_stream_update(stream, small, sizeof(small), out, sizeof(out), &n));
+	assert_memory_equal(out, want, sizeof(out));
+	vaccel_stream_free(stream);
+	options.mode = VACCEL_GCM;
+	message.mode = VACCEL_GCM;
+	message.aad = small;
+	message.aad_len = sizeof(small);
+	message.tag = tag;
+	message.tag_len = sizeof(tag);
+	assert_ok(vaccel_cipher(key, &message));
+	stream = begin(key, &options);
+	for (int i = 0; i < 2; i++) {
+		assert_error(vaccel_stream_aad(stream, large, len), -E2BIG, "larger than");
+		assert_ok(vaccel_stream_aad(stream, small + 16 * i, 16));
+	}
+	assert_ok(vaccel_stream_update(stream, small, sizeof(small), out, sizeof(out), &n));
+	assert_ok(vaccel_stream_final(stream, NULL, 0, same, sizeof(same), NULL));
+	assert_memory_equal(out, want, sizeof(out));
+	assert_memory_equal(same, tag, sizeof(tag));
+	vaccel_stream_free(stream);
+	free(large);
+	assert_ok(vaccel_key_free(key));
+}
+
 /* More than one request may have: it is cut up, and nobody notices. */
 static void test_large(void **state)
 {
@@ -764,6 +805,7 @@ static int run(void)
 		TEST(test_padding),	 TEST(test_gcm_order), TEST(test_basic),       TEST(test_large),
 		TEST(test_submit),	 TEST(test_threads),   TEST(test_no_trace),    TEST(test_no_trace_of_text),
 		TEST(test_session_ends), TEST(test_fork),      TEST(test_worker_dies), TEST(test_daemon_dies),
+		TEST(test_refused_here),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_start, fixture_stop);
