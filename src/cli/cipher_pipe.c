@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cli/cipher.h"
+#include "op/block.h"
 
 #define PIECE	    (UINT64_C(1) << 20)
 #define SLOTS	    8
@@ -110,10 +111,10 @@ static int fill(struct pipe *pipe, struct slot *slot, struct error *error)
 		return r;
 	pipe->eof = slot->len < pipe->piece;
 	if (pipe->eof && job->padding && encrypts(job)) {
-		size_t pad = CIPHER_BLOCK - slot->len % CIPHER_BLOCK;
+		size_t part = slot->len % CIPHER_BLOCK;
 
-		memset(slot->source + slot->len, (int)pad, pad);
-		slot->len += pad;
+		block_pad(slot->source + slot->len - part, (uint32_t)part);
+		slot->len += CIPHER_BLOCK - part;
 	}
 	return slot->len ? check_piece(job, slot->len, error) : 0;
 }
@@ -135,19 +136,15 @@ static int await(struct slot *slot, struct error *error)
 /* The IV of the piece after this one, whose source is there but not its result. */
 static void move_on(struct cipher_job *job, const struct slot *slot)
 {
-	uint64_t carry = slot->len / CIPHER_BLOCK;
-
 	switch (job->mode->mode) {
 	case VACCEL_CBC:
 		memcpy(job->iv, slot->source + slot->len - CIPHER_BLOCK, CIPHER_BLOCK);
 		break;
 	case VACCEL_CTR:
-		for (int i = CIPHER_BLOCK - 1; i >= 0; i--, carry >>= 8)
-			job->iv[i] = (uint8_t)(carry += job->iv[i]);
+		block_count(job->iv, slot->len / CIPHER_BLOCK);
 		break;
 	case VACCEL_XTS:
-		for (int i = 0; i < CIPHER_BLOCK && ++job->iv[i] == 0; i++)
-			;
+		block_next_unit(job->iv);
 		break;
 	default:
 		break;
@@ -191,12 +188,14 @@ static int start(struct pipe *pipe, struct slot *slot, struct error *error)
 /* Bytes of the last piece that are not padding. */
 static int unpad(const struct cipher_job *job, struct slot *slot, struct error *error)
 {
-	uint8_t pad = slot->destination[slot->len - 1];
-	bool good = pad && pad <= CIPHER_BLOCK;
+	uint8_t block[CIPHER_BLOCK];
+	uint32_t pad;
 
-	for (size_t i = 0; good && i < pad; i++)
-		good = slot->destination[slot->len - 1 - i] == pad;
-	if (!good)
+	/* The host can change what is in a registered buffer. */
+	memcpy(block, slot->destination + slot->len - CIPHER_BLOCK, CIPHER_BLOCK);
+	pad = block_padding(block);
+	explicit_bzero(block, sizeof(block));
+	if (!pad)
 		return error_set(error, -EBADMSG,
 				 "input %s: what comes out does not end with padding: the key, the IV or the file is "
 				 "another, or "

@@ -29,11 +29,6 @@ struct vaccel_model {
 	size_t *starts; /* of labels in text */
 };
 
-static struct vaccel_arg room_for(void *data, size_t len)
-{
-	return (struct vaccel_arg){ .data = data, .len = len, .dir = VACCEL_OUT };
-}
-
 /* ---- MODEL_LIST ---- */
 
 static int ask_list(struct vaccel_session *session, size_t room, struct vaccel_catalog **ret_catalog)
@@ -54,8 +49,8 @@ static int ask_list(struct vaccel_session *session, size_t room, struct vaccel_c
 
 	if (!catalog)
 		return lib_failf(-ENOMEM, "models: out of memory");
-	args[0] = room_for(&catalog->head, sizeof(catalog->head));
-	args[1] = room_for(catalog->rows, room * sizeof(catalog->rows[0]));
+	args[0] = out_arg(&catalog->head, sizeof(catalog->head));
+	args[1] = out_arg(catalog->rows, room * sizeof(catalog->rows[0]));
 	r = vaccel_run(session, &call);
 	if (r == 0 && answer_models(&catalog->head, catalog->rows, room, &error) < 0)
 		r = lib_fail(&error);
@@ -120,9 +115,9 @@ static int make_room(struct vaccel_model *model, size_t tensors, size_t text)
 static int ask_info(struct vaccel_session *session, const struct vaccel_model_query *query, struct vaccel_model *model)
 {
 	struct vaccel_arg args[] = {
-		room_for(&model->about, sizeof(model->about)),
-		room_for(model->tensors, model->room_tensors * sizeof(model->tensors[0])),
-		room_for(model->text, model->room_text),
+		out_arg(&model->about, sizeof(model->about)),
+		out_arg(model->tensors, model->room_tensors * sizeof(model->tensors[0])),
+		out_arg(model->text, model->room_text),
 	};
 	const struct vaccel_call call = {
 		.size = sizeof(call),

@@ -6,13 +6,13 @@
 #include <vaccel/vaccel.h>
 
 /* What a call points to. */
-struct cipher_job {
+struct cipher_call {
 	struct vaccel_cipher params;
 	struct vaccel_arg args[5];
 	struct vaccel_call call;
 };
 
-/* message: all of its members count; the job is one for a message in one piece. */
-void cipher_job_init(struct cipher_job *job, const struct vaccel_key *key, const struct vaccel_message *message);
+/* message: all of its members count; the call is one for a message in one piece. */
+void cipher_call_init(struct cipher_call *cipher, const struct vaccel_key *key, const struct vaccel_message *message);
 
 #endif

@@ -144,6 +144,17 @@ int request_run(struct vaccel_session *session, const struct vaccel_call *call, 
 		struct journey *ret_journey);
 int request_submit(struct vaccel_session *session, const struct vaccel_call *call, uint64_t connection,
 		   struct pending *pending, struct vaccel_request **ret_request);
+/* Arguments carry no const; what is IN is only read. */
+static inline struct vaccel_arg in_arg(const void *data, size_t len)
+{
+	return (struct vaccel_arg){ .data = (void *)(uintptr_t)data, .len = len, .dir = VACCEL_IN };
+}
+
+static inline struct vaccel_arg out_arg(void *data, size_t len)
+{
+	return (struct vaccel_arg){ .data = data, .len = len, .dir = VACCEL_OUT };
+}
+
 /* Takes what options say, which may be NULL, into the call. */
 int request_options(struct vaccel_call *call, const struct vaccel_submit_options *options);
 

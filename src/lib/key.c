@@ -105,7 +105,7 @@ static int make(struct vaccel_session *session, struct vaccel_call *call, struct
 	key = calloc(1, sizeof(*key));
 	if (!key)
 		return lib_failf(-ENOMEM, "key: out of memory");
-	*answer = (struct vaccel_arg){ .data = &key->about, .len = sizeof(key->about), .dir = VACCEL_OUT };
+	*answer = out_arg(&key->about, sizeof(key->about));
 	r = request_run(session, call, 0, &journey);
 	if (r == 0 && answer_key(&key->about, wanted, &error) < 0)
 		r = lib_fail(&error);
@@ -128,8 +128,7 @@ PUBLIC int vaccel_key_import(struct vaccel_session *session, enum vaccel_key_typ
 	const struct vaccel_key_about wanted = {
 		.type = type, .bits = type == VACCEL_KEY_AES ? (uint32_t)len * 8 : 0, .modes = modes, .rights = rights
 	};
-	/* Arguments carry no const; what is IN is only read. */
-	struct vaccel_arg args[2] = { { .data = (void *)(uintptr_t)data, .len = len, .dir = VACCEL_IN } };
+	struct vaccel_arg args[2] = { in_arg(data, len) };
 	struct vaccel_call call = {
 		.size = sizeof(call),
 		.op = VACCEL_OP_KEY_IMPORT,

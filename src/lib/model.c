@@ -33,17 +33,6 @@ int model_name(char dst[VACCEL_MODEL_NAME], const char *name, const char *op)
 	return 0;
 }
 
-/* Arguments carry no const; what is IN is only read. */
-static struct vaccel_arg in_arg(const void *data, size_t len)
-{
-	return (struct vaccel_arg){ .data = (void *)(uintptr_t)data, .len = len, .dir = VACCEL_IN };
-}
-
-static struct vaccel_arg out_arg(void *data, size_t len)
-{
-	return (struct vaccel_arg){ .data = data, .len = len, .dir = VACCEL_OUT };
-}
-
 /* Submits; the job is the request's afterwards, or gone. */
 static int start(struct vaccel_session *session, struct vaccel_call *call, const struct vaccel_submit_options *options,
 		 struct pending *job, struct vaccel_request **ret_request)

@@ -18,6 +18,7 @@
 
 #include "lib/cipher.h"
 #include "lib/internal.h"
+#include "op/block.h"
 #include "op/cipher.h"
 #include "util/util.h"
 
@@ -45,23 +46,7 @@ struct vaccel_stream {
 
 _Static_assert(MAX_IV >= CIPHER_BLOCK, "the IV of any mode");
 
-/* ---- Counting ---- */
-
-/* Adds to a number of 16 bytes that begins with its highest. */
-static void add_big_endian(uint8_t *number, uint64_t value)
-{
-	for (int i = CIPHER_BLOCK - 1; i >= 0 && value; i--) {
-		value += number[i];
-		number[i] = (uint8_t)value;
-		value >>= 8;
-	}
-}
-
-static void count_unit(uint8_t *number)
-{
-	for (int i = 0; i < CIPHER_BLOCK && ++number[i] == 0; i++)
-		;
-}
+/* ---- Requests ---- */
 
 /* A request for len bytes has succeeded. last: CBC's last block of ciphertext. */
 static void move_on(struct vaccel_stream *stream, size_t len, const uint8_t *last)
@@ -74,11 +59,11 @@ static void move_on(struct vaccel_stream *stream, size_t len, const uint8_t *las
 		break;
 	case VACCEL_CTR:
 		used = stream->skip + len;
-		add_big_endian(stream->iv, used / CIPHER_BLOCK);
+		block_count(stream->iv, used / CIPHER_BLOCK);
 		stream->skip = used % CIPHER_BLOCK;
 		break;
 	case VACCEL_XTS:
-		count_unit(stream->iv);
+		block_next_unit(stream->iv);
 		break;
 	case VACCEL_GCM:
 		stream->begun = true;
@@ -87,8 +72,6 @@ static void move_on(struct vaccel_stream *stream, size_t len, const uint8_t *las
 		break;
 	}
 }
-
-/* ---- Requests ---- */
 
 static bool is_gcm(const struct vaccel_stream *stream)
 {
@@ -99,7 +82,7 @@ static bool is_gcm(const struct vaccel_stream *stream)
 static int send(struct vaccel_stream *stream, struct vaccel_message *message)
 {
 	struct vaccel_session *session;
-	struct cipher_job job;
+	struct cipher_call cipher;
 	struct journey journey;
 	int r;
 
@@ -113,13 +96,14 @@ static int send(struct vaccel_stream *stream, struct vaccel_message *message)
 		message->iv = stream->iv;
 		message->iv_len = stream->iv_len;
 	}
-	cipher_job_init(&job, stream->key, message);
+	cipher_call_init(&cipher, stream->key, message);
 	if (is_gcm(stream)) {
-		job.params.flags = (stream->begun ? 0 : VACCEL_CIPHER_BEGIN) |
-				   (message->tag_len ? VACCEL_CIPHER_END : 0);
-		job.params.stream = job.params.flags == (VACCEL_CIPHER_BEGIN | VACCEL_CIPHER_END) ? 0 : stream->number;
+		cipher.params.flags = (stream->begun ? 0 : VACCEL_CIPHER_BEGIN) |
+				      (message->tag_len ? VACCEL_CIPHER_END : 0);
+		cipher.params.stream =
+			cipher.params.flags == (VACCEL_CIPHER_BEGIN | VACCEL_CIPHER_END) ? 0 : stream->number;
 	}
-	r = request_run(session, &job.call, stream->key->connection, &journey);
+	r = request_run(session, &cipher.call, stream->key->connection, &journey);
 	stream->sent |= journey.sent;
 	return r;
 }
@@ -489,21 +473,11 @@ static int final_pad(struct vaccel_stream *stream, uint8_t *destination, size_t 
 	if (room < sizeof(block))
 		return lib_failf(-ERANGE, "stream: %zu bytes would be written, there is room for %zu", sizeof(block),
 				 room);
-	memset(block, (int)(sizeof(block) - stream->n_held), sizeof(block));
 	memcpy(block, stream->held, stream->n_held);
+	block_pad(block, stream->n_held);
 	r = run(stream, block, sizeof(block), destination);
 	explicit_bzero(block, sizeof(block));
 	return r < 0 ? keep_failure(stream, r) : (int)sizeof(block);
-}
-
-/* Bytes of padding, 0: it is none. Looks at the same bytes whatever they are. */
-static uint32_t padding_len(const uint8_t *block)
-{
-	uint32_t pad = block[CIPHER_BLOCK - 1], bad = pad - 1 >= CIPHER_BLOCK;
-
-	for (uint32_t i = 0; i < CIPHER_BLOCK; i++)
-		bad |= (uint32_t)(i < pad) & (uint32_t)(block[CIPHER_BLOCK - 1 - i] != pad);
-	return bad ? 0 : pad;
 }
 
 static int final_unpad(struct vaccel_stream *stream, uint8_t *destination, size_t room)
@@ -515,7 +489,7 @@ static int final_unpad(struct vaccel_stream *stream, uint8_t *destination, size_
 
 	memcpy(iv, stream->iv, sizeof(iv));
 	r = keep_failure(stream, run(stream, stream->held, sizeof(block), block));
-	pad = r < 0 ? 0 : padding_len(block);
+	pad = r < 0 ? 0 : block_padding(block);
 	n = sizeof(block) - pad;
 	if (r == 0 && !pad) {
 		r = keep_failure(stream, lib_failf(-EBADMSG, "stream: the message does not end with padding"));

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* src/op/cipher.c, key.c: what the checks of ciphers and of operations on keys accept and reject. */
+/* src/op/cipher.c, block.h, key.c: what the checks of ciphers and of operations on keys accept and reject. */
 #include "test.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "op/block.h"
 #include "op/cipher.h"
 #include "op/key.h"
 #include "op/request.h"
@@ -467,6 +468,61 @@ static void ciphers_by_name(void **unused)
 	}
 }
 
+/* ---- Blocks ---- */
+
+static void counters_carry(void **state)
+{
+	static const struct {
+		uint8_t before[16];
+		uint64_t blocks;
+		uint8_t after[16];
+	} rows[] = {
+		{ { 0 }, 0, { 0 } },
+		{ { 0 }, UINT64_MAX, { [8] = 255, 255, 255, 255, 255, 255, 255, 255 } },
+		{ { [15] = 1 }, UINT64_MAX, { [7] = 1 } },
+		{ { [8] = 255, 255, 255, 255, 255, 255, 255, 255 }, 0x100000001, { [7] = 1, [11] = 1 } },
+		{ { 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 254 }, 3, { [15] = 1 } },
+	};
+	uint8_t number[16] = { 0x12, 0x34 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		uint8_t counter[16];
+
+		memcpy(counter, rows[i].before, 16);
+		block_count(counter, rows[i].blocks);
+		assert_memory_equal(counter, rows[i].after, 16);
+	}
+	for (uint32_t i = 0x3413; i < 0x13400; i++) {
+		block_next_unit(number);
+		assert_int_equal(number[0] | number[1] << 8 | number[2] << 16, i);
+	}
+	memset(number, 255, sizeof(number));
+	block_next_unit(number);
+	assert_memory_equal(number, rows[0].before, 16);
+}
+
+static void padding_is_found_or_not(void **state)
+{
+	uint8_t block[16];
+
+	for (uint32_t len = 0; len < 16; len++) {
+		memset(block, 'x', sizeof(block));
+		block_pad(block, len);
+		assert_int_equal(block_padding(block), 16 - len);
+		assert_true(!len || block[len - 1] == 'x');
+		/* Each of its bytes counts, and none before them. */
+		for (uint32_t at = 0; at < 15; at++) {
+			block[at] ^= 0x20;
+			assert_int_equal(block_padding(block), at < len ? 16 - len : 0);
+			block[at] ^= 0x20;
+		}
+	}
+	for (uint32_t end = 0; end < 256; end++) {
+		memset(block, (int)end, sizeof(block));
+		assert_int_equal(block_padding(block), end <= 16 ? end : 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -483,6 +539,8 @@ int main(void)
 		cmocka_unit_test(imports_are_checked),
 		cmocka_unit_test(names_are_checked),
 		cmocka_unit_test(ciphers_by_name),
+		cmocka_unit_test(counters_carry),
+		cmocka_unit_test(padding_is_found_or_not),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
