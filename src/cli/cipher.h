@@ -4,7 +4,8 @@
  *
  * cipher_pipe.c has the modes whose pieces can be told apart beforehand: ECB, CBC, CTR, XTS. Pieces lie in registered
  * buffers and several are in flight, unless one needs the last one's result (CBC, encrypting). cipher_gcm.c has GCM, a
- * stream of the library; nothing that is decrypted leaves the program before the tag was found to fit.
+ * stream of the library; it writes what it decrypts before the tag was found to fit, so that cmd_cipher.c keeps that where
+ * nobody finds it, in a file without a name or in memory, and gives it out afterwards.
  */
 #ifndef VACCEL_CLI_CIPHER_H
 #define VACCEL_CLI_CIPHER_H
@@ -30,8 +31,9 @@ struct cipher_job {
 	uint8_t tag[CIPHER_MAX_TAG]; /* GCM: as it is apart from the file, or was made */
 	size_t tag_len;		     /* 0: it is the last 16 bytes of the file */
 	const char *input;	     /* names for messages and progress */
+	const char *output;
 	int in, out;
-	bool removable; /* the output is a file of ours */
+	bool removable; /* output names a file, and not by a link */
 
 	uint64_t bytes_in, bytes_out, n_requests;
 };

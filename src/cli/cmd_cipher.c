@@ -147,11 +147,15 @@ void cipher_to_hex(const uint8_t *data, size_t len, char *text)
 		sprintf(text + 2 * i, "%02x", data[i]);
 }
 
-static int open_input(struct cli *cli, struct cipher_job *job, const char *path)
+static bool is_standard(const char *path)
 {
-	job->input = path;
-	job->in = !strcmp(path, "-") ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-	return job->in < 0 ? cli_fail(cli, CLI_FAILED, -errno, "input %s: cannot open: %s", path, strerror(errno))
+	return path && !strcmp(path, "-");
+}
+
+static int open_input(struct cli *cli, struct cipher_job *job)
+{
+	job->in = is_standard(job->input) ? STDIN_FILENO : open(job->input, O_RDONLY | O_CLOEXEC);
+	return job->in < 0 ? cli_fail(cli, CLI_FAILED, -errno, "input %s: cannot open: %s", job->input, strerror(errno))
 			   : CLI_OK;
 }
 
@@ -170,10 +174,18 @@ static bool is_file(int fd)
 	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-/* Not emptied before it is known not to be the input. */
-static int open_output(struct cli *cli, struct cipher_job *job, const char *path)
+static bool names_file(const char *path)
 {
-	bool standard = !strcmp(path, "-");
+	struct stat st;
+
+	return lstat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* Not emptied before it is known not to be the input. Links stay, also when they lead to standard output. */
+static int open_output(struct cli *cli, struct cipher_job *job)
+{
+	const char *path = job->output;
+	bool standard = is_standard(path);
 
 	job->out = standard ? STDOUT_FILENO : open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 	if (job->out < 0)
@@ -182,10 +194,10 @@ static int open_output(struct cli *cli, struct cipher_job *job, const char *path
 		return cli_fail(cli, CLI_USAGE, -EINVAL, "output %s: is the input", path);
 	if (standard)
 		return CLI_OK;
-	job->removable = is_file(job->out);
+	job->removable = names_file(path);
 	if (job->removable)
 		cli_unfinished_file(path);
-	return job->removable && ftruncate(job->out, 0) < 0
+	return is_file(job->out) && ftruncate(job->out, 0) < 0
 		       ? cli_fail(cli, CLI_FAILED, -errno, "output %s: cannot empty it: %s", path, strerror(errno))
 		       : CLI_OK;
 }
@@ -217,6 +229,18 @@ static int check_iv(struct cli *cli, const struct cipher_options *options, const
 			ciphers[options->cipher], mode->iv_min, mode->iv_max);
 }
 
+/* Standard input can be one thing only. */
+static int check_input(struct cli *cli, const struct cipher_options *options, const struct cipher_job *job)
+{
+	bool input = is_standard(job->input), key = is_standard(options->key_file);
+	bool tag = is_standard(options->tag) && options->decrypt;
+
+	if (input + key + tag < 2)
+		return CLI_OK;
+	return cli_fail(cli, CLI_USAGE, -EINVAL, "standard input: it cannot be both the %s and the %s",
+			key ? "key" : "tag", input ? "input" : "tag");
+}
+
 static int check_options(struct cli *cli, const struct cipher_options *options, struct cipher_job *job)
 {
 	bool gcm = job->mode->mode == VACCEL_GCM;
@@ -229,10 +253,10 @@ static int check_options(struct cli *cli, const struct cipher_options *options, 
 	if (options->no_padding && job->mode->unit == 1)
 		return cli_fail(cli, CLI_USAGE, -EINVAL, "option --no-padding: %s has no padding",
 				ciphers[options->cipher]);
-	if (cli->json && !strcmp(options->output, "-"))
+	if (cli->json && is_standard(options->output))
 		return cli_fail(cli, CLI_USAGE, -EINVAL,
 				"option --json: needs --output, since the result would be between its lines");
-	return CLI_OK;
+	return check_input(cli, options, job);
 }
 
 static int job_from(struct cli *cli, const struct cipher_options *options, struct cipher_job *job)
@@ -378,35 +402,62 @@ static int write_tag(struct cli *cli, const struct cipher_options *options, cons
 
 /* ---- The way through ---- */
 
+/* A file without a name, where there is room for what path is to get. */
+static int open_beside(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	_cleanup_free_ char *name = NULL;
+	int fd;
+
+	if (asprintf(&name, "%.*s.vaccel-cipher.XXXXXX", (int)(slash ? slash + 1 - path : 0), path) < 0) {
+		name = NULL;
+		return -1;
+	}
+	fd = mkostemp(name, O_CLOEXEC);
+	if (fd >= 0)
+		unlink(name);
+	return fd;
+}
+
+/*
+ * What is not known to be right yet waits where nobody finds it, whatever becomes of this process. Memory is for what is no
+ * file, or may not have another one beside it; standard output may be anything.
+ */
+static int open_held(const struct cipher_job *job)
+{
+	int fd = !is_standard(job->output) && is_file(job->out) ? open_beside(job->output) : -1;
+
+	return fd < 0 ? memfd_create("vaccel-cipher", MFD_CLOEXEC) : fd;
+}
+
 /* What was held back goes to where the result is to be. */
-static int release(struct cipher_job *job, int held, int out, struct error *error)
+static int release(struct cipher_job *job, int held, struct error *error)
 {
 	uint64_t n_out = job->bytes_out;
 	_cleanup_free_ char *data = malloc(COPY);
 	ssize_t n = data ? lseek(held, 0, SEEK_SET) : -1;
 	int r = 0;
 
-	job->out = out;
 	while (r == 0 && n >= 0 && (n = read(held, data, COPY)) > 0)
 		r = cipher_write(job, data, (size_t)n, error);
 	job->bytes_out = n_out;
-	return n < 0 ? error_set(error, -ENOMEM, "output: cannot hold it back: %s", strerror(errno)) : r;
+	return n < 0 ? error_set(error, -errno, "output: cannot hold it back: %s", strerror(errno)) : r;
 }
 
-/* To standard output nothing can be taken back, so that what is not known to be right waits in memory. */
 static int run_gcm(struct cipher_job *job, struct error *error)
 {
 	_cleanup_close_ int held = -1;
 	int out = job->out, r;
 
-	if (job->direction == VACCEL_ENCRYPT || is_file(out))
+	if (job->direction == VACCEL_ENCRYPT)
 		return cipher_gcm(job, error);
-	held = memfd_create("vaccel-cipher", MFD_CLOEXEC);
+	held = open_held(job);
 	if (held < 0)
 		return error_set(error, -errno, "output: cannot hold it back: %s", strerror(errno));
 	job->out = held;
 	r = cipher_gcm(job, error);
-	return r < 0 ? r : release(job, held, out, error);
+	job->out = out;
+	return r < 0 ? r : release(job, held, error);
 }
 
 static void print_json(const struct cipher_options *options, const struct cipher_job *job, const char *transport,
@@ -428,6 +479,17 @@ static void print_json(const struct cipher_options *options, const struct cipher
 	cli_print_json(object);
 }
 
+/* Some file systems tell of what could not be written with the last close only. */
+static int close_output(struct cipher_job *job, struct error *error)
+{
+	int fd = job->out;
+
+	job->out = -1;
+	return fd != STDOUT_FILENO && close(fd) < 0
+		       ? error_set(error, -errno, "output: cannot write: %s", strerror(errno))
+		       : 0;
+}
+
 static int transform(struct cli *cli, const struct cipher_options *options, struct cipher_job *job,
 		     const char *transport)
 {
@@ -437,11 +499,8 @@ static int transform(struct cli *cli, const struct cipher_options *options, stru
 	int status;
 
 	progress_end();
-	/* Some file systems tell of what could not be written with the last close only. */
-	if (r == 0 && job->out != STDOUT_FILENO && close(job->out) < 0)
-		r = error_set(&error, -errno, "output: cannot write: %s", strerror(errno));
-	else if (r == 0)
-		job->out = -1;
+	if (r == 0)
+		r = close_output(job, &error);
 	if (r < 0)
 		return cli_fail(cli, CLI_FAILED, r, "%s", error.text);
 	status = write_tag(cli, options, job);
@@ -463,12 +522,12 @@ static int run_job(struct cli *cli, const struct cipher_options *options, struct
 	if (status == CLI_OK)
 		status = get_key(cli, options, job);
 	if (status == CLI_OK)
-		status = open_output(cli, job, options->output);
+		status = open_output(cli, job);
 	if (status != CLI_OK)
 		return status;
 	status = transform(cli, options, job, info.transport);
 	if (status != CLI_OK && job->removable)
-		unlink(options->output);
+		unlink(job->output);
 	cli_keep_file();
 	return status;
 }
@@ -477,11 +536,11 @@ static int run(struct cli *cli, void *data, int argc, char **argv)
 {
 	const struct cipher_options *options = data;
 	_cleanup_context_ struct vaccel_context *context = NULL;
-	struct cipher_job job = { .in = -1, .out = -1 };
+	struct cipher_job job = { .input = argc ? argv[0] : "-", .output = options->output, .in = -1, .out = -1 };
 	int status = job_from(cli, options, &job);
 
 	if (status == CLI_OK)
-		status = open_input(cli, &job, argc ? argv[0] : "-");
+		status = open_input(cli, &job);
 	if (status == CLI_OK)
 		status = cli_connect(cli, options->common.transport, &context, &job.session);
 	if (status == CLI_OK)

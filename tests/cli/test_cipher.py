@@ -155,11 +155,40 @@ class Cipher:
             self.assertFalse((self.folder / "none").exists())
             # Nothing of it is given out.
             self.assertEqual(self.cipher("aes-128-gcm", KEY[:16], *options, "-d", "bad", status=FAILED).stdout, "")
+            self.give_nothing_out([*options, "-d", "bad"])
         done = self.cipher("aes-128-gcm", KEY[:16], *options, "--aad", "00", "-d", "good", "-o", "none", status=FAILED)
         self.assertIn("tag", done.stderr)
         self.write("short", good[:15])
         done = self.cipher("aes-128-gcm", KEY[:16], *options, "-d", "short", "-o", "none", status=FAILED)
         self.assertIn("fewer than its tag", done.stderr)
+
+    def give_nothing_out(self, arguments):
+        """Standard output is a file, by several names, and nothing gets there; those names stay."""
+        (self.folder / "link").symlink_to("/proc/self/fd/1")
+        for name in "-", "link", "/proc/self/fd/1":
+            with open(self.folder / "given", "wb") as given:
+                done = subprocess.run([fixture.PROGRAM, "cipher", "-t", self.url, "-c", "aes-128-gcm", "-k", self.key,
+                                       *arguments, "-o", name], stdout=given, stderr=subprocess.PIPE, cwd=self.folder,
+                                      check=False)
+            self.assertEqual(done.returncode, FAILED)
+            self.assertEqual(os.path.getsize(self.folder / "given"), 0)
+        (self.folder / "link").unlink()
+
+    def test_gcm_waits(self):
+        """Until the tag was checked nothing is in the output, or in another file that has a name."""
+        data = data_of(3 << 20)[:3 << 20]
+        self.write("plain", data)
+        self.cipher("aes-128-gcm", KEY[:16], "--iv", NONCE.hex(), "plain", "-o", "closed")
+        before = set(os.listdir(self.folder))
+        with subprocess.Popen([fixture.PROGRAM, "cipher", "-t", self.url, "-c", "aes-128-gcm", "-k", self.key, "--iv",
+                               NONCE.hex(), "-d", "-o", "out"], stdin=subprocess.PIPE, cwd=self.folder) as tool:
+            # A pipe holds less than one piece: when this returns, what comes of the first one was written.
+            tool.stdin.write(self.read("closed"))
+            tool.stdin.flush()
+            self.assertEqual(os.path.getsize(self.folder / "out"), 0)
+            self.assertEqual(set(os.listdir(self.folder)), before | {"out"})
+            tool.kill()
+        self.assertEqual(os.path.getsize(self.folder / "out"), 0)
 
     def test_streams(self):
         """Standard input and output, and the key's digits from a file."""
@@ -235,12 +264,17 @@ class Cipher:
                 ({"-c": "aes-128-ecb"}, USAGE, "takes 0"), ({"-c": "aes-128-gcm", "--iv": None}, USAGE, "1 to 128"),
                 ({"--aad": "00"}, USAGE, "--aad"), ({"--tag": "x"}, USAGE, "--tag"),
                 ({"-c": "aes-128-ctr", "--no-padding": ""}, USAGE, "no padding"), ({"--unit": 15}, USAGE, "between 16"),
+                ({"-k": "-", "operand": "-"}, USAGE, "cannot be both"),
+                ({"--tag": "-", "-c": "aes-128-gcm", "-d": "", "operand": "-"}, USAGE, "cannot be both"),
+                ({"--tag": "-", "-k": "-", "-c": "aes-128-gcm", "-d": ""}, USAGE, "cannot be both"),
                 ({"-o": "plain"}, USAGE, "is the input"), ({"-o": "absent/none"}, FAILED, "cannot create"),
                 ({"--tag": "absent", "-c": "aes-128-gcm", "-d": ""}, FAILED, "absent"),
                 ({"--tag": "plain", "-c": "aes-128-gcm", "-d": ""}, FAILED, "not pairs")):
             with self.subTest(change):
-                words = [str(word) for pair in {**good, **change}.items() if pair[1] is not None for word in pair if word != ""]
-                done = self.vaccel("cipher", "-t", self.url, *words, "plain", status=status)
+                wanted = {**good, **change}
+                operand = wanted.pop("operand", "plain")
+                words = [str(word) for pair in wanted.items() if pair[1] is not None for word in pair if word != ""]
+                done = self.vaccel("cipher", "-t", self.url, *words, operand, status=status)
                 self.assertIn(says, done.stderr)
                 self.assertFalse((self.folder / "none").exists())
         self.assertEqual(self.read("plain"), b"x")
