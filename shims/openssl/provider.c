@@ -272,11 +272,12 @@ static const char *setting(const struct provider *provider, OSSL_FUNC_core_get_p
 /*
  * Unless a setting says otherwise. With AES instructions a processor works on several blocks at once wherever the mode lets it,
  * and is done about as soon as the data are copied, so that sending them never pays; only where CBC encrypts is the host as
- * fast, from this size on. Without them a host that has some is several times as fast, once what a request costs does not
- * count any more. docs/openssl.md and docs/performance.md have the measurements.
+ * fast, from this size on. Without them a host that has some is ahead once what a request costs does not count any more, for
+ * CBC's encrypting sooner than for what other instructions still do on several blocks.
+ * docs/openssl.md and docs/performance.md have the measurements.
  */
 static const struct thresholds with_instructions = { .serial = 64u << 10, .parallel = SIZE_MAX };
-static const struct thresholds in_software = { .serial = 16u << 10, .parallel = 16u << 10 };
+static const struct thresholds in_software = { .serial = 16u << 10, .parallel = 64u << 10 };
 
 /* Whether libcrypto here has AES instructions and uses them. Where it does not say so, nothing is lost with yes. */
 static bool has_instructions(void)
