@@ -423,8 +423,7 @@ static int restore(struct supervisor *s, uint32_t id, struct error *error)
 		settle_message(s, c, &record);
 	if (r == 0)
 		return 1;
-	if (r == -EPROTO && c)
-		connection_free(s, c);
+	/* drop_all() is next, and has an order of its own. */
 	if (r == -EPROTO || !c)
 		return r;
 	/* What it has in the state must go, and goes with a connection that hangs up. */
@@ -518,16 +517,17 @@ static void take_boxes(struct supervisor *s)
 	}
 }
 
+/* The state first: killed in between, we must not leave it to the next supervisor without the records of who filled it. */
 static void drop_all(struct supervisor *s)
 {
+	notify_forget(&s->notify, NAME_STATE);
+	close_fd(&s->state_fd);
+	s->state_fd = -1;
 	for (uint32_t i = 0; i < s->n_slots; i++) {
 		if (s->connections[i])
 			connection_free(s, s->connections[i]);
 		box_empty(&s->keep.boxes[i]);
 	}
-	close_fd(&s->state_fd);
-	s->state_fd = -1;
-	notify_forget(&s->notify, NAME_STATE);
 }
 
 static void restore_all(struct supervisor *s)

@@ -175,7 +175,8 @@ static void pop(struct launch *l)
 {
 	struct launch_command *first = l->queue;
 
-	first->connection->queued--;
+	if (first->connection)
+		first->connection->queued--;
 	l->queue = first->next;
 	if (!l->queue)
 		l->queue_tail = &l->queue;
@@ -210,7 +211,8 @@ void launch_send(struct supervisor *s, struct connection *c, const struct link_m
 	command->next = NULL;
 	command->connection = c;
 	command->msg = *msg;
-	c->queued++;
+	if (c)
+		c->queued++;
 	*l->queue_tail = command;
 	l->queue_tail = &command->next;
 }

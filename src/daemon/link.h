@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "daemon/device.h"
+#include "engine/config.h"
 #include "util/error.h"
 #include "vhost/crypto.h"
 #include "vhost/inflight.h"
@@ -21,7 +22,8 @@
 
 enum link_type {
 	/* Supervisor to worker. */
-	LINK_MEM_CLEAR = 1,  /* of a connection none of whose rings runs */
+	LINK_OWNERS = 1,     /* owners; the first, not acknowledged: what others have in the state goes */
+	LINK_MEM_CLEAR,	     /* of a connection none of whose rings runs */
 	LINK_MEM_ADD,	     /* region, fds[0] */
 	LINK_MEM_COMMIT,     /* memory is complete, no ring runs: map registered buffers again */
 	LINK_RING_START,     /* ring; fds: enum link_fd */
@@ -65,6 +67,11 @@ struct link_ring {
 	uint64_t journal_offset; /* in the front-end's journal file */
 };
 
+/* Connections that there are: number n is bit n - 1. */
+struct link_owners {
+	uint8_t bits[CONFIG_MAX_CONNECTIONS / 8];
+};
+
 struct link_ready {
 	uint32_t ops[DEVICE_OP_WORDS]; /* that can be served, see device.h */
 };
@@ -80,6 +87,7 @@ struct link_msg {
 	union {
 		struct vhost_region region;
 		struct link_ring ring;
+		struct link_owners owners;
 		struct link_ready ready;
 		struct vhost_crypto_session session;
 		char text[ERROR_TEXT];

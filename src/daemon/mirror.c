@@ -43,6 +43,20 @@ void mirror_command(struct supervisor *s, struct connection *c, struct link_msg 
 		s->launch.progress_ns = now_ns();
 }
 
+/*
+ * Whoever else has something in the state is gone: a supervisor before us had no time to have it taken away, or no record
+ * told us of them. Whoever gets such a slot next must not find it, least of all by its tags, which begin anew.
+ */
+static void send_owners(struct supervisor *s)
+{
+	struct link_msg msg = { .type = LINK_OWNERS, .owners = { { 0 } }, LINK_MSG_INIT };
+
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		if (s->connections[i])
+			msg.owners.bits[i / 8] |= (uint8_t)(1u << i % 8);
+	launch_send(s, NULL, &msg);
+}
+
 /* Returns its seq. */
 static uint32_t send_simple(struct supervisor *s, struct connection *c, uint32_t type)
 {
@@ -343,6 +357,7 @@ void mirror_message(struct supervisor *s, const struct link_msg *msg)
 	switch (msg->type) {
 	case LINK_READY:
 		launch_ready(s, &msg->ready);
+		send_owners(s);
 		for (uint32_t i = 0; i < s->n_slots; i++)
 			if (s->connections[i])
 				connection_progress(s, s->connections[i]);

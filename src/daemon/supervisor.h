@@ -88,7 +88,7 @@ struct connection {
 /* A command that the worker's socket had no room for yet. */
 struct launch_command {
 	struct launch_command *next;
-	struct connection *connection;
+	struct connection *connection; /* NULL: of none */
 	struct link_msg msg;
 };
 

@@ -124,10 +124,31 @@ static void change_session(struct worker *w, struct wconn *conn, struct link_msg
 	worker_ack(w, msg->conn, msg->seq, r, id, r < 0 ? error.text : NULL);
 }
 
+/* Before anything else is served: nobody else looks at the state yet. */
+static void forget_others(struct worker *w, const struct link_owners *owners)
+{
+	uint32_t cursor = 0;
+	uint64_t id;
+
+	while (state_session_next(w->state, 0, &cursor, &id)) {
+		uint32_t owner = state_session_owner(w->state, id);
+
+		if (owners->bits[(owner - 1) / 8] & 1u << (owner - 1) % 8)
+			continue;
+		log_info("connection %u: what it left behind goes", owner);
+		engine_owner_gone(w->engine, owner);
+	}
+}
+
 static void obey(struct worker *w, struct link_msg *msg)
 {
-	struct wconn *conn = wconn_get(w, msg->conn);
+	struct wconn *conn;
 
+	if (msg->type == LINK_OWNERS) {
+		forget_others(w, &msg->owners);
+		return;
+	}
+	conn = wconn_get(w, msg->conn);
 	if (!conn || msg->index >= VHOST_MAX_QUEUES) {
 		worker_ack(w, msg->conn, msg->seq, -ENOMEM, 0, "no memory for another connection");
 		return;

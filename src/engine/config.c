@@ -53,7 +53,7 @@ static const struct {
 	{ "limits", "keys", SCALAR_U32, offsetof(struct config, limits.keys), 1, 1u << 20 },
 	{ "limits", "requests", SCALAR_U32, offsetof(struct config, limits.requests), 1, 1u << 16 },
 	{ "limits", "total_requests", SCALAR_U32, offsetof(struct config, limits.total_requests), 1, 1u << 20 },
-	{ "limits", "connections", SCALAR_U32, offsetof(struct config, limits.connections), 1, 1024 },
+	{ "limits", "connections", SCALAR_U32, offsetof(struct config, limits.connections), 1, CONFIG_MAX_CONNECTIONS },
 	{ "limits", "buffer_bytes", SCALAR_U64, offsetof(struct config, limits.buffer_bytes), 4 * KIB, 1024 * GIB },
 	{ "limits", "registered_bytes", SCALAR_U64, offsetof(struct config, limits.registered_bytes), 4 * KIB,
 	  1024 * GIB },

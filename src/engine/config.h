@@ -12,10 +12,11 @@
 
 #include "util/error.h"
 
-#define CONFIG_MAX_PLUGINS   16
-#define CONFIG_MAX_KEYS	     32 /* per plugin */
-#define CONFIG_MAX_OPS	     256
-#define CONFIG_MAX_HELD_KEYS 64
+#define CONFIG_MAX_PLUGINS     16
+#define CONFIG_MAX_KEYS	       32 /* per plugin */
+#define CONFIG_MAX_OPS	       256
+#define CONFIG_MAX_HELD_KEYS   64
+#define CONFIG_MAX_CONNECTIONS 1024 /* that limits.connections can allow */
 
 struct config_limits {
 	uint32_t sessions;	 /* open at once, of all connections */

@@ -442,6 +442,11 @@ bool state_session_next(const struct state *state, uint32_t owner, uint32_t *cur
 	return false;
 }
 
+uint32_t state_session_owner(const struct state *state, uint64_t id)
+{
+	return state->sessions[id_index(id)].owner;
+}
+
 struct limit_counts *state_limits(struct state *state)
 {
 	return &state->layout->limits;

@@ -98,6 +98,8 @@ bool state_key_next(const struct state *state, uint32_t owner, uint32_t *cursor,
 bool state_buffer_next(const struct state *state, uint32_t owner, uint32_t *cursor, struct state_buffer *ret_buffer);
 /* Walks the session ids of an owner. */
 bool state_session_next(const struct state *state, uint32_t owner, uint32_t *cursor, uint64_t *ret_id);
+/* Of a session that there is. Not 0, and not more than limits.connections. */
+uint32_t state_session_owner(const struct state *state, uint64_t id);
 
 /* How often each limit refused something, in the state's memory. */
 struct limit_counts *state_limits(struct state *state);

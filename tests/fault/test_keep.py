@@ -199,6 +199,23 @@ class Keep(unittest.TestCase):
         self.daemon.worker_ready()
         self.ended(self.one())
 
+    def test_state_alone(self):
+        """The parent has the state and no record of who had filled it: nobody finds anything there."""
+        if KIND != "shm":
+            self.skipTest("a guest would have lost its device")
+        storm = self.storm()
+        self.daemon.end()
+        for name in {name for name, _ in self.daemon.store if name.startswith("vaccel-conn-")}:
+            self.daemon.drop(name)
+        self.daemon.begin()
+        self.side.expect(rf"^{storm.tag} status 1$")
+        self.side.run(f"{fixture.CLIENT} {self.url} fill tag={storm.tag}.fill")
+        sessions, buffers = self.daemon.sessions, fixture.BUFFERS
+        self.assertEqual([match.group(1) for match in self.side.find(rf"^{storm.tag}.fill filled (.*)")],
+                         [f"{sessions} of {sessions} sessions, {buffers} of {buffers} buffers"])
+        # In the slots of others, under the tags of their requests.
+        self.end(self.storm(), 1, interrupted=False)
+
     def test_limits_changed(self):
         """With other limits than front-ends were told nothing is taken over."""
         if KIND != "shm":
