@@ -160,10 +160,12 @@ static const struct {
 	{ "UML op, plain", "UML native" },
 	{ "UML op, registered", "UML native" },
 	{ "UML op, pipelined", "UML native" },
+	{ "UML virtio-crypto", "UML native" },
 	{ "UML virtio-crypto", "UML kernel" },
 	{ "QEMU op, plain", "QEMU native" },
 	{ "QEMU op, registered", "QEMU native" },
 	{ "QEMU op, pipelined", "QEMU native" },
+	{ "QEMU virtio-crypto", "QEMU native" },
 	{ "QEMU virtio-crypto", "QEMU kernel" },
 };
 
