@@ -127,18 +127,33 @@ static void check_control(const uint8_t *answer, size_t room, uint32_t opcode)
 		ids[n_ids++] = le64toh(input.session_id);
 }
 
-static void check_answer(const struct fuzz_crypto *plan, const struct vq_chain *chain, const uint8_t *message,
-			 size_t len, const uint8_t *answer, size_t room)
+/* Before it is served, which may write to pieces that are read, too. 0: the header is not whole. */
+static uint32_t read_opcode(const struct vq_chain *chain)
 {
-	uint32_t written = serve_written(), opcode = 0;
+	uint32_t opcode = 0;
+	size_t have = 0;
+
+	if (chain->readable_len < CRYPTO_CONTROL_HEADER)
+		return 0;
+	for (size_t i = 0; i < chain->n_readable && have < sizeof(opcode); i++) {
+		size_t n = MIN(chain->readable[i].iov_len, sizeof(opcode) - have);
+
+		memcpy((uint8_t *)&opcode + have, chain->readable[i].iov_base, n);
+		have += n;
+	}
+	return le32toh(opcode);
+}
+
+static void check_answer(const struct fuzz_crypto *plan, const struct vq_chain *chain, uint32_t opcode,
+			 const uint8_t *answer, size_t room)
+{
+	uint32_t written = serve_written();
 
 	CHECK(written <= chain->writable_len &&
 	      (written || chain->writable_len == 0 || plan->flags & FUZZ_CRYPTO_CONTROL));
 	CHECK(!serve_request.crypto.message && !serve_request.crypto.more);
-	if (len >= CRYPTO_CONTROL_HEADER)
-		memcpy(&opcode, message, sizeof(opcode));
 	if (plan->flags & FUZZ_CRYPTO_CONTROL && chain->n_writable == (room != 0) && chain->writable_len)
-		check_control(answer, room, le32toh(opcode));
+		check_control(answer, room, opcode);
 	else if (!(plan->flags & FUZZ_CRYPTO_CONTROL) && room)
 		CHECK(answer[room - 1] <= VIRTIO_CRYPTO_KEY_REJECTED);
 }
@@ -151,6 +166,7 @@ static void next(struct input *in)
 	struct fuzz_crypto plan;
 	uint8_t *message, *answer;
 	size_t len, split;
+	uint32_t opcode;
 
 	input_bytes(in, &plan, sizeof(plan));
 	len = build(in, &plan, whole);
@@ -169,12 +185,13 @@ static void next(struct input *in)
 	if (plan.room)
 		writable[chain.n_writable++] = (struct iovec){ answer, plan.room };
 	chain.writable_len += plan.room;
+	opcode = read_opcode(&chain);
 	serve_ring.index = plan.flags & FUZZ_CRYPTO_CONTROL ? device_crypto.n_queues(serve_worker.config) - 1u : 0;
 	serve_chain(&chain,
 		    (plan.flags & FUZZ_CRYPTO_RECOVERED ? SERVE_RECOVERED : 0) |
 			    (plan.flags & FUZZ_CRYPTO_BEGUN ? SERVE_BEGUN : 0),
 		    check_decoded);
-	check_answer(&plan, &chain, message, len, answer, plan.room);
+	check_answer(&plan, &chain, opcode, answer, plan.room);
 	free(message);
 	free(answer);
 }
